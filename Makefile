@@ -1,0 +1,25 @@
+# `make table1` and `make test` set themselves up: they need git, make and Python 3.11 or newer.
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+ARGS ?=
+READY := .venv/.ready
+
+.PHONY: table1 test lint
+
+table1: $(READY)
+	.venv/bin/python experiments/table1.py $(ARGS)
+
+test: $(READY)
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+$(READY): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, found `$(PYTHON) --version`: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "$(PYTHON) could not make a virtual environment: on Debian, install python3-venv"; exit 1; }
+	.venv/bin/python -m pip install --quiet --editable '.[test]' $(addprefix --constraint ,$(CONSTRAINTS))
+	@touch $(READY)

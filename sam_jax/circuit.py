@@ -1,0 +1,157 @@
+"""The circuit's static description and the pytrees of its state.
+
+Shapes: B examples; L layers of `widths` d_1..d_L; each hidden layer l = 2..L-1 has a downstream
+partner of `downstream_widths` d̄_l neurons, of any size. Matrices are [post, pre]. Tuples run from
+the input side to the output side, and Python counts from 0:
+
+    pathway  paper               shape             entry i connects
+    w        W^1 .. W^{L-1}      [d_{l+1}, d_l]    h[i]        -> h[i+1]       upstream -> upstream
+    w_bar    W̄^2 .. W̄^{L-1}     [d̄_l, d̄_{l+1}]   h_bar[i+1]  -> h_bar[i]     downstream -> downstream
+    v        V^2 .. V^{L-1}      [d̄_l, d_l]       h[i+1]      -> h_bar[i]     upstream -> downstream
+    v_bar    V̄^1 .. V̄^{L-2}     [d_l, d̄_l]       h_bar[i]    -> h[i+1]       downstream -> upstream
+
+At the output the streams meet one to one (Fig. 1, orange arrows), so V̄^{L-1} = I is never stored.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+PATHWAYS = ("w", "w_bar", "v", "v_bar")
+ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "linear")
+DOWNSTREAM_ACTIVATIONS = ("identity", "gate", "relu", "tanh")
+ERROR_SIGNALS = ("vector", "mean", "norm")
+FEEDBACK_WEIGHTS = ("tied", "local", "mirrored")
+
+
+class Synapses(NamedTuple):
+    """One entry for each pathway: matrices in a state; numbers where it holds rates or scales."""
+
+    w: Any = ()
+    w_bar: Any = ()
+    v: Any = ()
+    v_bar: Any = ()
+
+
+class Activity(NamedTuple):
+    """Potentials, before the nonlinearity: `h`, L arrays [B, d_l]; `h_bar`, L-1 arrays [B, d̄_l]."""
+
+    h: tuple = ()
+    h_bar: tuple = ()
+
+
+class State(NamedTuple):
+    """All that a circuit carries: its synapses and its last activity."""
+
+    synapses: Synapses
+    activity: Activity = Activity()
+
+
+@dataclasses.dataclass(frozen=True)
+class Circuit:
+    """What is fixed about a circuit: sizes and settings, hashable. Usually built by a rule: `sam(...)`.
+
+    Attributes:
+      widths: d_1..d_L; the pixels, the hidden layers, the classes.
+      downstream_widths: d̄_2..d̄_{L-1}, one for each hidden layer; () means the hidden widths.
+      activation: D_u of the hidden layers, one of ACTIVATIONS.
+      downstream_activation: D_d, one of DOWNSTREAM_ACTIVATIONS. `gate` is the Jacobian of the
+        forward nonlinearity, relu and tanh act on h̄ itself.
+      one_to_one: V = V̄ = I, neither stored nor multiplied by (paper, lines 331-337).
+      feedback_weights: `tied` is W̄ = Wᵀ at every step, not stored; `local` is a matrix of its own,
+        plastic by eq. (9) or fixed; `mirrored` is learned by weight mirroring.
+      plastic: the pathways that eq. (8)-(11) change, a subset of PATHWAYS.
+      gate_postsynaptic: S_post is gated by the postsynaptic neuron, as in eq. (8)-(11); False leaves
+        it the plain potential (paper, lines 347-352).
+      error_signal: `vector`, or each hidden layer's h̄ collapsed to its `mean` or `norm`, one number
+        for each example shared by the layer's neurons (paper, lines 161-163).
+
+    Raises:
+      ValueError: a setting is unknown, or the settings do not fit together.
+    """
+
+    widths: tuple[int, ...]
+    downstream_widths: tuple[int, ...] = ()
+    activation: str = "relu"
+    downstream_activation: str = "identity"
+    one_to_one: bool = False
+    feedback_weights: str = "local"
+    plastic: tuple[str, ...] = PATHWAYS
+    gate_postsynaptic: bool = True
+    error_signal: str = "vector"
+
+    def __post_init__(self):
+        def settle(field, value):
+            object.__setattr__(self, field, value)
+
+        settle("widths", tuple(self.widths))
+        settle("downstream_widths", tuple(self.downstream_widths) or self.hidden_widths)
+        settle("plastic", tuple(p for p in PATHWAYS if p in self.plastic) if self._named() else ())
+        self._check_widths()
+        for field, known in (
+            ("activation", ACTIVATIONS),
+            ("downstream_activation", DOWNSTREAM_ACTIVATIONS),
+            ("feedback_weights", FEEDBACK_WEIGHTS),
+            ("error_signal", ERROR_SIGNALS),
+        ):
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field} is {getattr(self, field)!r}, expected one of {', '.join(known)}")
+        for pathway in self.plastic:
+            if pathway not in self.stored:
+                raise ValueError(f"{pathway} cannot be plastic: this circuit does not store it ({self._why(pathway)})")
+        if "w_bar" in self.plastic and self.feedback_weights == "mirrored":
+            raise ValueError("w_bar is mirrored, so eq. (9) cannot change it too: leave it out of plastic")
+
+    def _named(self):
+        unknown = [p for p in self.plastic if p not in PATHWAYS]
+        if unknown:
+            raise ValueError(f"plastic names {unknown[0]!r}, expected a subset of {', '.join(PATHWAYS)}")
+        return True
+
+    def _why(self, pathway):
+        return "W̄ is tied to Wᵀ" if pathway == "w_bar" else "one_to_one fixes V = V̄ = I"
+
+    def _check_widths(self):
+        if len(self.widths) < 2:
+            raise ValueError(f"widths has {len(self.widths)} entries, expected at least 2 (input and output)")
+        if len(self.downstream_widths) != len(self.hidden_widths):
+            raise ValueError(
+                f"downstream_widths has {len(self.downstream_widths)} entries, expected "
+                f"{len(self.hidden_widths)} (one for each hidden layer)"
+            )
+        for width in self.widths + self.downstream_widths:
+            if not isinstance(width, int) or width < 1:
+                raise ValueError(f"a width is {width!r}, expected a positive whole number")
+        matched = {
+            "one_to_one": self.one_to_one,
+            "downstream_activation 'gate'": self.downstream_activation == "gate",
+            f"feedback_weights {self.feedback_weights!r}": self.feedback_weights != "local",
+        }
+        for setting, needs_match in matched.items():
+            if needs_match and self.downstream_widths != self.hidden_widths:
+                raise ValueError(
+                    f"{setting} needs downstream_widths equal to the hidden widths "
+                    f"{self.hidden_widths}, got {self.downstream_widths}"
+                )
+
+    @property
+    def hidden_widths(self) -> tuple[int, ...]:
+        """d_2..d_{L-1}."""
+        return self.widths[1:-1]
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The pathways that have matrices of their own."""
+        tied = self.feedback_weights == "tied"
+        return ("w",) + (() if tied else ("w_bar",)) + (() if self.one_to_one else ("v", "v_bar"))
+
+    @property
+    def shapes(self) -> Synapses:
+        """The [post, pre] shape of every matrix, for the stored pathways."""
+        up, down = self.widths, self.downstream_widths + self.widths[-1:]
+        every = Synapses(
+            w=tuple(zip(up[1:], up[:-1], strict=True)),
+            w_bar=tuple(zip(down[:-1], down[1:], strict=True)),
+            v=tuple(zip(down[:-1], up[1:-1], strict=True)),
+            v_bar=tuple(zip(up[1:-1], down[:-1], strict=True)),
+        )
+        return Synapses(*(getattr(every, p) if p in self.stored else () for p in PATHWAYS))

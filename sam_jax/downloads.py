@@ -1,0 +1,216 @@
+"""Archives: their checksums, and their download through TensorFlow Datasets (TFDS).
+
+TFDS's catalogue cannot prepare images without TensorFlow, so the project brings a builder of its
+own: TFDS fetches, checks and stores; `formats` reads. TFDS is imported only when a download is
+about to happen: a machine that has the data needs no TFDS.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sam_jax import formats
+
+if TYPE_CHECKING:
+    from sam_jax.datasets import Spec
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """A file that a publisher offers. `size` in bytes; a sum is lower-case hex, None if unknown."""
+
+    url: str
+    file_name: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+
+def digest(path: str | os.PathLike, algorithm: str) -> str:
+    """The file's checksum in hex; algorithm: "sha256" or "md5" (against damage, not attack)."""
+    with open(path, "rb") as file:
+        new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
+        return hashlib.file_digest(file, new).hexdigest()
+
+
+def verify(path: str | os.PathLike, archive: Archive) -> None:
+    """Raises ValueError if the file is not byte for byte the archive."""
+    remedy = f"fetch {archive.url} again and put it there as {archive.file_name}"
+    size = os.path.getsize(path)
+    if archive.size is not None and size != archive.size:
+        raise formats.fault(path, f"{archive.size} bytes", f"{size}", remedy)
+    for algorithm in ("sha256", "md5"):
+        expected = getattr(archive, algorithm)
+        if expected is not None and (found := digest(path, algorithm)) != expected:
+            raise formats.fault(path, f"{algorithm} {expected}", found, remedy)
+
+
+def _problem(url: str, timeout: float) -> str | None:
+    """Why the URL cannot be had now; None if it can. Honours http_proxy, https_proxy, no_proxy."""
+    request = urllib.request.Request(url, headers={"User-Agent": "sam_jax"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):
+            return None  # the body stays unread: TFDS fetches it
+    except urllib.error.HTTPError as error:
+        error.close()
+        return f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except OSError as error:
+        return str(error)
+
+
+def look(archives: Sequence[Archive], timeout: float = 6.0) -> str | None:
+    """The first problem in reaching the archives' URLs, found in `timeout` seconds; None if none.
+
+    TFDS itself would try for minutes. Threads, because a name look-up knows no timeout.
+    """
+    answers: dict[str, str | None] = {}
+
+    def ask(url: str) -> None:
+        answers[url] = _problem(url, timeout)
+
+    threads = [
+        threading.Thread(target=ask, args=(archive.url,), daemon=True) for archive in archives
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout)
+    silence = f"no answer within {timeout:g} s"
+    problems = (answers.get(archive.url, silence) for archive in archives)
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def _unavailable(spec: "Spec", archives: Sequence[Archive], folder: object, why: str) -> str:
+    files = ", ".join(f"{archive.file_name} from {archive.url}" for archive in archives)
+    return f"{spec.name}: cannot download ({why}); put into {folder}: {files}"
+
+
+def download(
+    spec: "Spec",
+    present: Mapping[str, pathlib.Path],
+    folder: pathlib.Path,
+    read: Callable[[Sequence[pathlib.Path]], formats.Arrays],
+) -> formats.Arrays:
+    """Fetches the archives of `spec` that are not `present`, and returns what `read` makes of all.
+
+    present: verified archives by file name. read: their paths, in the order of `spec.archives`, to
+    the arrays of `formats`. TFDS works in a temporary folder inside `folder`, removed at the end.
+
+    Raises ConnectionError (the URLs cannot be reached, or the transfer broke), ImportError (no
+    TFDS) and ValueError (wrong checksum, or what `read` raises), each in one line.
+    """
+    missing = [archive for archive in spec.archives if archive.file_name not in present]
+    if problem := look(missing):
+        raise ConnectionError(_unavailable(spec, missing, folder, problem))
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        why = f"tensorflow-datasets is not installed: {error}"
+        raise ImportError(_unavailable(spec, missing, folder, why)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{spec.name}.", dir=folder) as scratch:
+        builder = make_builder(spec, present, read)(data_dir=scratch, file_format="array_record")
+        try:
+            builder.download_and_prepare(
+                download_dir=os.path.join(scratch, "downloads"),
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+            )
+        except tfds.download.DownloadError as error:
+            raise ConnectionError(_unavailable(spec, missing, folder, str(error))) from error
+        except tfds.download.download_manager.NonMatchingChecksumError as error:
+            why = " ".join(str(error).partition("To debug")[0].split())
+            raise ValueError(_unavailable(spec, missing, folder, why)) from error
+        except OSError as error:
+            if error.errno is not None:
+                raise  # a full disk, a folder without write permission
+            # What `requests` raises when a transfer breaks: an OSError without a number.
+            raise ConnectionError(_unavailable(spec, missing, folder, str(error))) from error
+        return _arrays(builder)
+
+
+def make_builder(
+    spec: "Spec",
+    present: Mapping[str, pathlib.Path],
+    read: Callable[[Sequence[pathlib.Path]], formats.Arrays],
+) -> type:
+    """A TFDS builder class for `spec`; see `download` for the arguments."""
+    import tensorflow_datasets as tfds
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Images as bytes (a PNG encoder would need TensorFlow), in their publisher's order."""
+
+        name = spec.name
+        VERSION = tfds.core.Version("1.0.0")
+        # TFDS checks size and SHA-256; `verify` below adds MD5, where only that is known.
+        url_infos = {
+            archive.url: tfds.download.checksums.UrlInfo(
+                archive.size, archive.sha256, archive.file_name
+            )
+            for archive in spec.archives
+            if archive.sha256 is not None and archive.size is not None
+        }
+
+        @classmethod
+        def _get_pkg_dir_path(cls):
+            raise NotImplementedError  # the builder is no package with metadata files of its own
+
+        def _info(self):
+            labels = () if spec.task == "single-label" else (spec.classes,)
+            bytes_of = functools.partial(
+                tfds.features.Tensor, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
+            )
+            features = {"image": bytes_of(shape=spec.shape), "label": bytes_of(shape=labels)}
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=f"{spec.title}. Licence: {spec.licence}.",
+                features=tfds.features.FeaturesDict(features),
+                citation=spec.citation,
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager):
+            paths = [
+                present.get(archive.file_name) or self._fetch(dl_manager, archive)
+                for archive in spec.archives
+            ]
+            arrays = read(paths)
+            splits = [split for split in SPLITS if f"{split}_images" in arrays]
+            return {
+                split: self._generate_examples(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+                for split in splits
+            }
+
+        def _fetch(self, dl_manager, archive):
+            path = pathlib.Path(dl_manager.download(archive.url))
+            verify(path, archive)
+            return path
+
+        def _generate_examples(self, images, labels):
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield index, {"image": image, "label": label}
+
+    return Builder
+
+
+def _arrays(builder) -> formats.Arrays:
+    """All examples of a prepared builder, in their order."""
+    arrays: formats.Arrays = {}
+    for split, source in builder.as_data_source().items():
+        examples = source.__getitems__(range(len(source)))  # one call: far faster than a loop
+        for key in ("image", "label"):
+            arrays[f"{split}_{key}s"] = np.stack([example[key] for example in examples])
+    return arrays

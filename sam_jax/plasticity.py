@@ -1,0 +1,55 @@
+"""From directions to new synapses: the rates and the decay of eq. (8)-(11), as an optax transformation."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sam_jax.circuit import PATHWAYS, Synapses
+
+
+def optimizer(
+    rates: Synapses,
+    decay: float | jax.Array = 0.0,
+    *,
+    plastic: tuple[str, ...] = PATHWAYS,
+    schedule: Callable = lambda step: 1.0,
+    decay_times_rate: bool = False,
+) -> optax.GradientTransformation:
+    """ΔM = s(t) (η_M · direction - γ M) for each plastic pathway M, eq. (8)-(11); 0 for the others.
+
+    Args:
+      rates: η_W, η_W̄, η_V, η_V̄, one number for each pathway; they may be traced.
+      decay: γ, one number for all pathways, for each step.
+      plastic: the pathways that change; the others neither learn nor decay.
+      schedule: s(t), a factor for each step that scales rates and decay alike.
+      decay_times_rate: multiply γ by each pathway's rate, as the paper's eq. (2) does.
+
+    The updates' `init`/`update` take Synapses; `update` needs `params`.
+
+    Raises:
+      ValueError: `plastic` names an unknown pathway, or `update` was called without params.
+    """
+    if unknown := set(plastic) - set(PATHWAYS):
+        raise ValueError(f"plastic names {sorted(unknown)[0]!r}, expected a subset of {', '.join(PATHWAYS)}")
+
+    def update(directions, step, synapses=None):
+        if synapses is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        scale = schedule(step)
+
+        def change(pathway):
+            rate, matrices = getattr(rates, pathway), getattr(synapses, pathway)
+            if pathway not in plastic:
+                return jax.tree.map(jnp.zeros_like, matrices)
+            gamma = decay * rate if decay_times_rate else decay
+            return jax.tree.map(
+                lambda direction, m: (-scale * (rate * direction + gamma * m)).astype(m.dtype),
+                getattr(directions, pathway),
+                matrices,
+            )
+
+        return Synapses(*map(change, PATHWAYS)), optax.safe_increment(step)
+
+    return optax.GradientTransformation(lambda synapses: jnp.zeros([], jnp.int32), update)

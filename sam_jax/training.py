@@ -1,0 +1,261 @@
+"""Training, the same for every rule: step -> epoch (one compiled scan) -> run; and evaluation.
+
+Shapes: R runs at once (seeds, or seeds and settings), B examples in a batch, N examples in a split,
+P pixels. Randomness: `fold_in(fold_in(run_key, epoch), ...)`, epoch 0 being the initial state, so
+that a run sees the same stream whatever runs beside it.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sam_jax import dynamics, losses, plasticity
+from sam_jax.circuit import Circuit, State, Synapses
+from sam_jax.mirror import Mirroring, mirror
+
+SCHEDULES = ("constant", "cosine")
+EVALUATION_BATCH = 1000
+DIVERGED_AT = 10.0  # a loss of this many times the loss before training
+
+
+class Protocol(NamedTuple):
+    """What is fixed about a training run, hashable: a new protocol is a new compiled program.
+
+    Attributes:
+      circuit: the circuit.
+      loss: one of losses.LOSSES' values.
+      batch_size: B; the last N mod B examples of an epoch's fresh permutation wait for the next one.
+      epochs: the run's length, which the schedule needs.
+      schedule: one of SCHEDULES; `cosine` falls from 1 to 0 over the run.
+      warmup_epochs: epochs of linear rise before the schedule.
+      decay_times_rate: see `plasticity.optimizer`.
+      mirror_steps_before, mirror_steps_after: mirror steps before training and after each update.
+      auc: also compute the macro AUC, on the host.
+    """
+
+    circuit: Circuit
+    loss: losses.Loss
+    batch_size: int
+    epochs: int
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    decay_times_rate: bool = False
+    mirror_steps_before: int = 500
+    mirror_steps_after: int = 1
+    auc: bool = False
+
+
+class Settings(NamedTuple):
+    """The numbers of a run; all may be traced, so that a sweep over them compiles once."""
+
+    rates: Synapses
+    decay: Any
+    scales: Synapses
+    mirroring: Mirroring = Mirroring()
+
+
+class Split(NamedTuple):
+    """A split on the device: `images` uint8 [N, P]; `labels` int [N], or 0/1 [N, K]."""
+
+    images: jax.Array
+    labels: jax.Array
+
+
+class Data(NamedTuple):
+    """The splits by name, and the training split's mean image [P] and pixel standard deviation []."""
+
+    splits: dict[str, Split]
+    mean: jax.Array
+    std: jax.Array
+
+
+class Run(NamedTuple):
+    """The carried state of a run. `initial_loss` is that of the training split before training."""
+
+    synapses: Synapses
+    opt_state: optax.OptState
+    key: jax.Array
+    initial_loss: jax.Array
+    diverged: jax.Array
+
+
+class Metrics(NamedTuple):
+    """What is measured on a split; `scores` [N, K] only where the AUC needs them."""
+
+    loss: jax.Array
+    accuracy: jax.Array
+    scores: Any = ()
+
+
+def place(dataset) -> Data:
+    """A `datasets.Dataset` on the default device, pixels in a row, with the training split's statistics.
+
+    The statistics are the mean image and one standard deviation of what remains, both in pixel
+    units (0-255): a mean for each pixel and one scale leave no pixel that never varies to divide by.
+    """
+    splits = {
+        name: Split(split.images.reshape(len(split.images), -1), split.labels)
+        for name, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test))
+    }
+    images = splits["train"].images
+    mean = images.mean(axis=0, dtype=np.float64)
+    squares = sum(np.square(chunk, dtype=np.float64).sum() for chunk in np.array_split(images, 100))
+    std = np.sqrt(max(squares / images.size - np.mean(mean**2), 1e-12))
+    return jax.device_put(Data(splits, jnp.asarray(mean, float), jnp.asarray(std, float)))
+
+
+def standardise(data: Data, images: jax.Array) -> jax.Array:
+    """uint8 [..., P] -> zero mean for each pixel and unit variance over all, [..., P]."""
+    return (images - data.mean) / data.std
+
+
+def make_optimizer(protocol: Protocol, settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
+    """The optimizer of eq. (8)-(11) with the protocol's schedule."""
+    warmup, total = (int(epochs * steps_per_epoch) for epochs in (protocol.warmup_epochs, protocol.epochs))
+
+    def schedule(step):
+        rise = jnp.minimum(1.0, (step + 1) / (warmup + 1))
+        if protocol.schedule == "constant":
+            return rise
+        progress = jnp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
+        return rise * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+    return plasticity.optimizer(
+        settings.rates,
+        settings.decay,
+        plastic=protocol.circuit.plastic,
+        schedule=schedule,
+        decay_times_rate=protocol.decay_times_rate,
+    )
+
+
+def train_step(protocol, settings, optimizer, synapses, opt_state, x, labels, key):
+    """One batch, for every rule: x [B, P] -> (synapses, optimizer state, mean loss of the batch)."""
+    circuit, loss = protocol.circuit, protocol.loss
+    state = dynamics.forward(circuit, State(synapses), x)
+    y_hat = state.activity.h[-1]
+    state = dynamics.feedback(circuit, state, loss.error(y_hat, labels))
+    directions = dynamics.local_update(circuit, state)
+    updates, opt_state = optimizer.update(directions, opt_state, synapses)
+    state = state._replace(synapses=optax.apply_updates(synapses, updates))
+    if circuit.feedback_weights == "mirrored":
+        steps = protocol.mirror_steps_after
+        state = mirror(circuit, state, key, settings.mirroring, batch_size=protocol.batch_size, steps=steps)
+    return state.synapses, opt_state, loss.value(y_hat, labels).mean()
+
+
+def train_epoch(protocol: Protocol, settings: Settings, data: Data, run: Run, epoch: jax.Array):
+    """One pass over a fresh permutation of the training split: (run, the largest batch loss)."""
+    train = data.splits["train"]
+    steps = len(train.images) // protocol.batch_size
+    optimizer = make_optimizer(protocol, settings, steps)
+    epoch_key = jax.random.fold_in(run.key, epoch)
+    order = jax.random.permutation(jax.random.fold_in(epoch_key, 0), len(train.images))
+    batches = order[: steps * protocol.batch_size].reshape(steps, protocol.batch_size)
+
+    def step(carry, inputs):
+        index, batch = inputs
+        key = jax.random.fold_in(epoch_key, index)
+        x = standardise(data, train.images[batch])
+        *carry, loss = train_step(protocol, settings, optimizer, *carry, x, train.labels[batch], key)
+        return tuple(carry), loss
+
+    carry = (run.synapses, run.opt_state)
+    carry, batch_losses = jax.lax.scan(step, carry, (jnp.arange(1, steps + 1), batches))
+    return run._replace(synapses=carry[0], opt_state=carry[1]), batch_losses.max()
+
+
+def evaluate(protocol: Protocol, data: Data, synapses: Synapses, split: str) -> Metrics:
+    """Loss and accuracy over a split, every example counted once, the last incomplete batch too."""
+    images, labels = data.splits[split]
+
+    def answer(image):
+        return dynamics.forward(protocol.circuit, State(synapses), standardise(data, image)[None]).activity.h[-1][0]
+
+    y_hat = jax.lax.map(answer, images, batch_size=EVALUATION_BATCH)
+    scores = protocol.loss.scores(y_hat)
+    loss = protocol.loss.value(y_hat, labels).mean()
+    return Metrics(loss, losses.accuracy(scores, labels), scores if protocol.auc else ())
+
+
+def start(protocol: Protocol, settings: Settings, data: Data, key: jax.Array) -> tuple[Run, dict[str, Metrics]]:
+    """A run before training, mirrored if its rule mirrors, and its metrics."""
+    circuit, start_key = protocol.circuit, jax.random.fold_in(key, 0)
+    state = dynamics.init(circuit, jax.random.fold_in(start_key, 0), settings.scales)
+    if circuit.feedback_weights == "mirrored":
+        mirror_key, steps = jax.random.fold_in(start_key, 1), protocol.mirror_steps_before
+        state = mirror(circuit, state, mirror_key, settings.mirroring, batch_size=protocol.batch_size, steps=steps)
+    opt_state = make_optimizer(protocol, settings, 1).init(state.synapses)
+    metrics = {split: evaluate(protocol, data, state.synapses, split) for split in data.splits}
+    return Run(state.synapses, opt_state, key, metrics["train"].loss, jnp.zeros((), bool)), metrics
+
+
+def advance(protocol: Protocol, settings: Settings, data: Data, run: Run, epoch: jax.Array):
+    """One epoch and its metrics. A run that diverges stays as it was before the epoch, for good.
+
+    It diverges when a batch's mean loss, or the training split's after the epoch, is not finite or
+    exceeds DIVERGED_AT times the loss before training.
+    """
+    after, peak = train_epoch(protocol, settings, data, run, epoch)
+    metrics = {split: evaluate(protocol, data, after.synapses, split) for split in data.splits}
+    limit = DIVERGED_AT * run.initial_loss
+    diverged = run.diverged | ~(peak <= limit) | ~(metrics["train"].loss <= limit)
+    kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), run._replace(key=()), after._replace(key=()))
+    return kept._replace(key=run.key, diverged=diverged), metrics
+
+
+def over_runs(function):
+    """`function` for R runs at once: one after the other on a CPU, where that is as fast, else vmap."""
+
+    def mapped(*batched):
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda one: function(*one), batched)
+        return jax.vmap(function)(*batched)
+
+    return mapped
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def start_runs(protocol: Protocol, settings: Settings, data: Data, keys: jax.Array):
+    """`start` for R runs: every leaf of `settings`, and `keys`, has a leading axis of R. Compiled."""
+    return over_runs(lambda s, key: start(protocol, s, data, key))(settings, keys)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
+def advance_runs(protocol: Protocol, settings: Settings, data: Data, runs: Run, epoch: jax.Array):
+    """`advance` for R runs, which are donated. Compiled."""
+    return over_runs(lambda s, run: advance(protocol, s, data, run, epoch))(settings, runs)
+
+
+def train(
+    protocol: Protocol, settings: Settings, data: Data, seeds: list[int]
+) -> Iterator[tuple[int, Run, dict[str, Metrics]]]:
+    """Trains a run for each seed at once; yields (epoch, runs, metrics by split) for epochs 0, 1, ...
+
+    Args:
+      protocol: what is fixed.
+      settings: the numbers; a leaf is one number for all runs, or has a leading axis of R.
+      data: as `place` made it.
+      seeds: R seeds; a seed's run is the same whichever others run beside it.
+
+    Every leaf that is yielded has a leading axis of R. The runs are donated to the next epoch: copy
+    what is to be kept.
+
+    Raises:
+      ValueError: the batch is larger than the training split.
+    """
+    examples = len(data.splits["train"].images)
+    if protocol.batch_size > examples:
+        raise ValueError(f"batch_size is {protocol.batch_size}, expected at most the {examples} training images")
+    settings = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (len(seeds),)), settings)
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    runs, metrics = start_runs(protocol, settings, data, keys)
+    yield 0, runs, metrics
+    for epoch in range(1, protocol.epochs + 1):
+        runs, metrics = advance_runs(protocol, settings, data, runs, jnp.asarray(epoch))
+        yield epoch, runs, metrics
