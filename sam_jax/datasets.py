@@ -1,19 +1,19 @@
-"""Data sets: what is known of each, where it is found, its splits.
+"""Data sets: lookup, checks, the validation split, the cache.
 
 `load(NAME, data_dir)` looks, in this order, for
 
 1. `NAME.npz` in the data folder, with the arrays of `sam_jax.formats`;
 2. the publisher's archives, put there by hand under their own names (in the data folder, or in its
-   subfolder `NAME/`, since MNIST's and Fashion-MNIST's files are called the same);
+   subfolder `NAME/`, because MNIST's and Fashion-MNIST's files are called the same);
 3. the publisher's archives on the net, fetched by `sam_jax.downloads`.
 
 What 2 or 3 yields is kept as `NAME.npz`. `load("PATH.npz")` reads one's own images. The data folder
 is the argument, else $SAM_JAX_DATA_DIR, else $XDG_CACHE_HOME/sam_jax, else ~/.cache/sam_jax.
 
-Training only ever sees `train`; choices are made on `val`, and `test` is for the report.
+Training sees `train` only; settings are chosen on `val`; `test` is for the report.
 """
 
-import dataclasses
+import contextlib
 import difflib
 import functools
 import hashlib
@@ -21,18 +21,19 @@ import math
 import os
 import pathlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from sam_jax import downloads, formats
-from sam_jax.downloads import Archive
+from sam_jax.catalogue import REGISTRY, Spec, Task, held_out
+from sam_jax.downloads import SPLITS, Archive
 
-Task = Literal["single-label", "multi-label"]
+__all__ = ["REGISTRY", "Archive", "Dataset", "Spec", "Split", "check", "data_folder", "load"]
 
-# Fixed for good: the same images are held out on every machine and in every release.
-SPLIT_SEED = 0
+# In one's own images a higher label is a mistake (a fill value, an index into something else).
+MAX_CLASSES = 2**16
 
 
 class Split(NamedTuple):
@@ -60,115 +61,194 @@ class Dataset(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """H W C, the number of inputs of a circuit."""
+        """H W C, the number of a circuit's inputs."""
         return math.prod(self.shape)
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of the six arrays' bytes (C order): train_images, train_labels, val_images …"""
+        """SHA-256 of the bytes of each of the six arrays: train_images, train_labels, val_… ."""
         return {
             f"{split}_{key}": hashlib.sha256(np.ascontiguousarray(array).data.cast("B")).hexdigest()
-            for split in downloads.SPLITS
+            for split in SPLITS
             for key, array in getattr(self, split)._asdict().items()
         }
 
 
-@dataclasses.dataclass(frozen=True)
-class Spec:
-    """What is known of a public data set.
+def data_folder(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """The folder where data sets are looked for and kept; it need not exist."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    chosen = data_dir or os.environ.get("SAM_JAX_DATA_DIR") or os.path.join(cache, "sam_jax")
+    return pathlib.Path(chosen).expanduser()
 
-    train_size counts the publisher's training images; where val_size is None a tenth of them
-    becomes the validation split. parse: the archives' paths, in their order, -> arrays.
+
+def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> None:
+    """Raises at once what `load` would raise for an unknown name or a missing PATH.npz.
+
+    Reads no array and asks no network: for scripts, before anything is compiled. FileNotFoundError
+    for a path, ValueError for a name or for a `data_dir` that is a file.
     """
+    folder = data_folder(data_dir)
+    if folder.exists() and not folder.is_dir():
+        raise formats.fault(folder, "a data folder", "a file", "name a folder, or none")
+    if _is_path(name):
+        if not pathlib.Path(name).expanduser().is_file():
+            raise FileNotFoundError(f"{name}: expected an npz file, found none; check the path")
+    elif name not in REGISTRY:
+        near = difflib.get_close_matches(str(name), REGISTRY, n=1, cutoff=0.0)[0]
+        known = ", ".join(REGISTRY)
+        raise ValueError(
+            f"unknown data set {str(name)!r}; nearest: {near}; known: {known}; or a PATH.npz"
+        )
 
-    name: str
-    title: str
-    archives: tuple[Archive, ...]
-    train_size: int
-    val_size: int | None
-    test_size: int
-    shape: tuple[int, int, int]
-    classes: int
-    task: Task
-    licence: str
-    citation: str
-    parse: Callable[[Sequence[pathlib.Path]], formats.Arrays]
 
+def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Dataset:
+    """The data set of this name, or one's own images in the file of this name (*.npz).
 
-def held_out(labels: np.ndarray, every: int) -> np.ndarray:
-    """Rows (sorted) of one example in `every`, in each class its share to within one example.
+    A registered set without a validation split of its own gives up a tenth of its training images,
+    and so does a file without val_ arrays; the choice depends on the labels only (`held_out`).
+    In a file, the number of classes is the highest label plus one, or the length of its 0/1 rows.
 
-    The examples are shuffled, put in order of their class, and every `every`-th is taken: exact
-    in total, and a class with a single example is no special case. Multi-label rows [N, K] have no
-    one class: they are drawn from all alike. RandomState, because NumPy promises never to change
-    its stream.
+    Raises ValueError (unknown name, wrong checksum, damaged or unfit file), FileNotFoundError (no
+    such file), ConnectionError (no network), ImportError (a download without TFDS); one line each.
     """
-    order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
-    if labels.ndim == 1:
-        order = order[np.argsort(labels[order], kind="stable")]
-    return np.sort(order[every - 1 :: every] if len(order) >= every else order[-1:])
+    check(name, data_dir)
+    if _is_path(name):
+        path = pathlib.Path(name).expanduser()
+        return _own(path.stem, path, formats.npz([path]))
+    return _registered(REGISTRY[name], data_folder(data_dir))
 
 
-def _digits(paths: Sequence[pathlib.Path]) -> formats.Arrays:
-    """scikit-learn's digits: 0..16 -> round(v 255/16), one to one; a fifth is the test split."""
-    import sklearn.datasets  # slow to import, and only this data set needs it
+def _is_path(name: str | os.PathLike) -> bool:
+    return isinstance(name, os.PathLike) or name.endswith(".npz")
 
-    del paths  # they lie in scikit-learn's package
-    digits = sklearn.datasets.load_digits()
-    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    test = held_out(digits.target, every=5)
-    return {
-        "train_images": np.delete(images, test, axis=0),
-        "train_labels": np.delete(digits.target, test),
-        "test_images": images[test],
-        "test_labels": digits.target[test],
+
+def _registered(spec: Spec, folder: pathlib.Path) -> Dataset:
+    """Steps 1 to 3 of the lookup."""
+    assemble = functools.partial(_assemble, spec.name, spec.task, spec.classes)
+    read = functools.partial(_parsed, spec)
+    if not spec.archives:
+        return assemble("scikit-learn", read([]))
+    cache = folder / f"{spec.name}.npz"
+    if cache.exists():
+        remedy = f"move it away to have the publisher's, or run it as your own: --dataset={cache}"
+        return assemble(str(cache), _fitting(spec, cache, formats.npz([cache]), remedy))
+    present = _placed_by_hand(spec, folder)
+    if len(present) == len(spec.archives):
+        paths = [present[archive.file_name] for archive in spec.archives]
+        source, arrays = ", ".join(map(str, paths)), read(paths)
+    else:
+        arrays = downloads.download(spec, present, folder, read)
+        source = ", ".join(archive.url for archive in spec.archives)
+    _keep(cache, arrays)
+    return assemble(source, arrays)
+
+
+def _parsed(spec: Spec, paths: Sequence[pathlib.Path]) -> formats.Arrays:
+    where = ", ".join(map(str, paths)) or spec.title
+    return _fitting(spec, where, spec.parse(paths))
+
+
+def _placed_by_hand(spec: Spec, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The archives that lie in the data folder, verified, by file name."""
+    present = {}
+    for archive in spec.archives:
+        for path in (folder / spec.name / archive.file_name, folder / archive.file_name):
+            if path.is_file() and not _is_namesake(path, archive):
+                downloads.verify(path, archive)
+                present[archive.file_name] = path
+                break
+    return present
+
+
+def _is_namesake(path: pathlib.Path, archive: Archive) -> bool:
+    """Whether it is another data set's archive of the same name (MNIST and Fashion-MNIST)."""
+    others = (other for spec in REGISTRY.values() for other in spec.archives)
+    namesakes = [
+        other for other in others if other.file_name == archive.file_name and other != archive
+    ]
+    return any(
+        other.size == path.stat().st_size and other.sha256 == downloads.digest(path, "sha256")
+        for other in namesakes
+    )
+
+
+def _fitting(
+    spec: Spec, where: object, arrays: formats.Arrays, remedy: str = formats.FETCH_AGAIN
+) -> formats.Arrays:
+    """The arrays, if they have the sizes, shape and labels that the registry states."""
+    sizes = {"train": spec.train_size, "val": spec.val_size, "test": spec.test_size}
+    expected = {split: (size, *spec.shape) for split, size in sizes.items() if size is not None}
+    found = {
+        split: arrays[f"{split}_images"].shape for split in SPLITS if f"{split}_images" in arrays
     }
+    if found != expected:
+        raise formats.fault(where, f"{spec.title}'s images {expected}", str(found), remedy)
+    row = () if spec.task == "single-label" else (spec.classes,)
+    for split in expected:
+        labels = arrays[f"{split}_labels"]
+        count = (len(arrays[f"{split}_images"]), *row)
+        if labels.shape != count:
+            raise formats.fault(f"{where}: {split}_labels", f"shape {count}", labels.shape, remedy)
+        _in_range(f"{where}: {split}_labels", labels, 2 if row else spec.classes, remedy)
+    return arrays
 
 
-def _mnist_like(url: str, facts: Mapping[str, tuple[int, str]]) -> tuple[Archive, ...]:
-    return tuple(Archive(url + name, name, size, sha256) for name, (size, sha256) in facts.items())
+def _in_range(where: object, labels: np.ndarray, classes: int, remedy: str) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise formats.fault(where, f"labels 0..{classes - 1}", f"{low}..{high}", remedy)
 
 
-_MNIST = functools.partial(
-    Spec, train_size=60_000, val_size=None, test_size=10_000, shape=(28, 28, 1), classes=10
-)
-_MEDMNIST = functools.partial(
-    Spec,
-    licence="CC BY 4.0",
-    citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
-    parse=formats.npz,
-)
-_ZENODO = "https://zenodo.org/records/10519652/files/"
+def _own(name: str, path: pathlib.Path, arrays: formats.Arrays) -> Dataset:
+    """One's own images: splits must agree with each other; classes are counted."""
+    rows = {}
+    for key, array in arrays.items():
+        kind = key.partition("_")[2]
+        first = rows.setdefault(kind, (key, array.shape[1:]))
+        if array.shape[1:] != first[1]:
+            expected = f"the shape of {first[0]}, [N, {', '.join(map(str, first[1]))}]"
+            raise formats.fault(f"{path}: {key}", expected, array.shape, formats.REPAIR)
+    if "val_images" not in arrays and len(arrays["train_images"]) < 2:
+        raise formats.fault(f"{path}: train_images", "2 or more images", 1, formats.REPAIR)
+    labels = {key: array for key, array in arrays.items() if key.endswith("labels")}
+    if arrays["train_labels"].ndim == 2:
+        return _assemble(name, "multi-label", arrays["train_labels"].shape[1], str(path), arrays)
+    for key, array in labels.items():
+        _in_range(f"{path}: {key}", array, MAX_CLASSES, "number the classes 0, 1, 2 …")
+    classes = 1 + max(int(array.max()) for array in labels.values())
+    if classes < 2:
+        raise formats.fault(path, "two or more classes", "label 0 only", formats.REPAIR)
+    return _assemble(name, "single-label", classes, str(path), arrays)
 
-# Sizes and SHA-256 sums are those that tensorflow-datasets 4.9.10 ships; the MD5 sums of MedMNIST
-# are its own (medmnist/info.py).
-_SPECS = (
-    _MNIST(
-        name="mnist",
-        title="MNIST",
-        archives=_mnist_like(
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-            {
-                "train-images-idx3-ubyte.gz": (
-                    9_912_422,
-                    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                ),
-                "train-labels-idx1-ubyte.gz": (
-                    28_881,
-                    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                ),
-                "t10k-images-idx3-ubyte.gz": (
-                    1_648_877,
-                    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                ),
-                "t10k-labels-idx1-ubyte.gz": (
-                    4_542,
-                    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-                ),
-            },
-        ),
-        task="single-label",
-        licence="none stated",
-        citation="LeCun, Bottou, Bengio and Haffner 1998",
-        parse=formats.idx_gz,
-    ),
-)
+
+def _assemble(name: str, task: Task, classes: int, source: str, arrays: formats.Arrays) -> Dataset:
+    """Splits from checked arrays; the validation split is cut where there is none."""
+    dtype = np.int32 if task == "single-label" else np.uint8
+    splits = {
+        split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"].astype(dtype))
+        for split in SPLITS
+        if f"{split}_images" in arrays
+    }
+    if "val" not in splits:
+        train = splits["train"]
+        keep = np.ones(len(train.labels), bool)
+        keep[held_out(train.labels, every=10)] = False
+        splits["val"] = Split(train.images[~keep], train.labels[~keep])
+        splits["train"] = Split(train.images[keep], train.labels[keep])
+    return Dataset(name, task, classes, source, **splits)
+
+
+def _keep(path: pathlib.Path, arrays: formats.Arrays) -> None:
+    """Writes the cache in one step: whoever looks sees no file or a whole one.
+
+    Uncompressed, so that reading it is reading memory. A folder that cannot be written to, or a
+    full disk, only means that the archives are parsed again next time.
+    """
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.npz")
+    try:
+        with contextlib.suppress(OSError):
+            np.savez(partial, **arrays)
+            if not path.exists():  # never over a file of the user's
+                os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -5,13 +5,16 @@ own: TFDS fetches, checks and stores; `formats` reads. TFDS is imported only whe
 about to happen: a machine that has the data needs no TFDS.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import os
 import pathlib
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -45,23 +48,25 @@ def digest(path: str | os.PathLike, algorithm: str) -> str:
         return hashlib.file_digest(file, new).hexdigest()
 
 
-def verify(path: str | os.PathLike, archive: Archive) -> None:
-    """Raises ValueError if the file is not byte for byte the archive."""
-    remedy = f"fetch {archive.url} again and put it there as {archive.file_name}"
+def verify(path: str | os.PathLike, archive: Archive, where: object = None) -> None:
+    """Raises ValueError, about `where` or else the path, if the file is not the archive's bytes."""
+    where = where or path
+    remedy = f"fetch {archive.url} again and keep it as {archive.file_name}"
     size = os.path.getsize(path)
     if archive.size is not None and size != archive.size:
-        raise formats.fault(path, f"{archive.size} bytes", f"{size}", remedy)
+        raise formats.fault(where, f"{archive.size} bytes", f"{size}", remedy)
     for algorithm in ("sha256", "md5"):
         expected = getattr(archive, algorithm)
         if expected is not None and (found := digest(path, algorithm)) != expected:
-            raise formats.fault(path, f"{algorithm} {expected}", found, remedy)
+            raise formats.fault(where, f"{algorithm} {expected}", found, remedy)
 
 
 def _problem(url: str, timeout: float) -> str | None:
     """Why the URL cannot be had now; None if it can. Honours http_proxy, https_proxy, no_proxy."""
     request = urllib.request.Request(url, headers={"User-Agent": "sam_jax"})
     try:
-        with urllib.request.urlopen(request, timeout=timeout):
+        # An opener of its own: urlopen's global one keeps the proxies of the first call.
+        with urllib.request.build_opener().open(request, timeout=timeout):
             return None  # the body stays unread: TFDS fetches it
     except urllib.error.HTTPError as error:
         error.close()
@@ -87,8 +92,9 @@ def look(archives: Sequence[Archive], timeout: float = 6.0) -> str | None:
     ]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + timeout
     for thread in threads:
-        thread.join(timeout)
+        thread.join(max(0.0, deadline - time.monotonic()))
     silence = f"no answer within {timeout:g} s"
     problems = (answers.get(archive.url, silence) for archive in archives)
     return next((problem for problem in problems if problem is not None), None)
@@ -96,6 +102,7 @@ def look(archives: Sequence[Archive], timeout: float = 6.0) -> str | None:
 
 def _unavailable(spec: "Spec", archives: Sequence[Archive], folder: object, why: str) -> str:
     files = ", ".join(f"{archive.file_name} from {archive.url}" for archive in archives)
+    why = " ".join(why.split())  # one line, whatever other people's errors look like
     return f"{spec.name}: cannot download ({why}); put into {folder}: {files}"
 
 
@@ -125,14 +132,16 @@ def download(
     with tempfile.TemporaryDirectory(prefix=f".{spec.name}.", dir=folder) as scratch:
         builder = make_builder(spec, present, read)(data_dir=scratch, file_format="array_record")
         try:
-            builder.download_and_prepare(
-                download_dir=os.path.join(scratch, "downloads"),
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            )
+            # TFDS prints that the data lie in `scratch`; its progress bars (stderr) stay.
+            with contextlib.redirect_stdout(io.StringIO()):
+                builder.download_and_prepare(
+                    download_dir=os.path.join(scratch, "downloads"),
+                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                )
         except tfds.download.DownloadError as error:
             raise ConnectionError(_unavailable(spec, missing, folder, str(error))) from error
         except tfds.download.download_manager.NonMatchingChecksumError as error:
-            why = " ".join(str(error).partition("To debug")[0].split())
+            why = str(error).partition("To debug")[0]
             raise ValueError(_unavailable(spec, missing, folder, why)) from error
         except OSError as error:
             if error.errno is not None:
@@ -150,19 +159,21 @@ def make_builder(
     """A TFDS builder class for `spec`; see `download` for the arguments."""
     import tensorflow_datasets as tfds
 
+    # TFDS checks size and SHA-256; `verify` adds MD5, where only that is known.
+    sums = {
+        archive.url: tfds.download.checksums.UrlInfo(
+            archive.size, archive.sha256, archive.file_name
+        )
+        for archive in spec.archives
+        if archive.sha256 is not None and archive.size is not None
+    }
+
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Images as bytes (a PNG encoder would need TensorFlow), in their publisher's order."""
 
         name = spec.name
         VERSION = tfds.core.Version("1.0.0")
-        # TFDS checks size and SHA-256; `verify` below adds MD5, where only that is known.
-        url_infos = {
-            archive.url: tfds.download.checksums.UrlInfo(
-                archive.size, archive.sha256, archive.file_name
-            )
-            for archive in spec.archives
-            if archive.sha256 is not None and archive.size is not None
-        }
+        url_infos = sums
 
         @classmethod
         def _get_pkg_dir_path(cls):
@@ -196,7 +207,7 @@ def make_builder(
 
         def _fetch(self, dl_manager, archive):
             path = pathlib.Path(dl_manager.download(archive.url))
-            verify(path, archive)
+            verify(path, archive, where=archive.url)
             return path
 
         def _generate_examples(self, images, labels):

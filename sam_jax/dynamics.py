@@ -34,6 +34,8 @@ def outer(post, pre):
 def init(circuit: Circuit, key: jax.Array, scales: Synapses = UNIT_SCALES) -> State:
     """Gaussian synapses with standard deviation `scale / sqrt(fan_in)`, and no activity yet.
 
+    W̄ takes the fan-in of the W it stands for, d̄_l: at scale 1 it is drawn as Wᵀ is.
+
     Args:
       circuit: the static description.
       key: a PRNG key. Each matrix has a key of its own, made from its pathway and its place, so that
@@ -44,8 +46,12 @@ def init(circuit: Circuit, key: jax.Array, scales: Synapses = UNIT_SCALES) -> St
     def matrices(pathway):
         pathway_key = jax.random.fold_in(key, PATHWAYS.index(pathway))
         scale = getattr(scales, pathway)
+
+        def fan_in(post, pre):
+            return post if pathway == "w_bar" else pre
+
         return tuple(
-            scale / jnp.sqrt(float(shape[1])) * jax.random.normal(jax.random.fold_in(pathway_key, i), shape)
+            scale / fan_in(*shape) ** 0.5 * jax.random.normal(jax.random.fold_in(pathway_key, i), shape)
             for i, shape in enumerate(getattr(circuit.shapes, pathway))
         )
 

@@ -67,7 +67,7 @@ class Split(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The splits by name, and the training split's mean image [P] and pixel standard deviation []."""
+    """The splits by name, and the training split's mean image [1, P] and pixel standard deviation []."""
 
     splits: dict[str, Split]
     mean: jax.Array
@@ -103,14 +103,14 @@ def place(dataset) -> Data:
         for name, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test))
     }
     images = splits["train"].images
-    mean = images.mean(axis=0, dtype=np.float64)
+    mean = images.mean(axis=0, dtype=np.float64, keepdims=True)
     squares = sum(np.square(chunk, dtype=np.float64).sum() for chunk in np.array_split(images, 100))
     std = np.sqrt(max(squares / images.size - np.mean(mean**2), 1e-12))
     return jax.device_put(Data(splits, jnp.asarray(mean, float), jnp.asarray(std, float)))
 
 
 def standardise(data: Data, images: jax.Array) -> jax.Array:
-    """uint8 [..., P] -> zero mean for each pixel and unit variance over all, [..., P]."""
+    """uint8 [B, P] -> zero mean for each pixel and unit variance over all, [B, P]."""
     return (images - data.mean) / data.std
 
 
@@ -175,7 +175,8 @@ def evaluate(protocol: Protocol, data: Data, synapses: Synapses, split: str) -> 
     images, labels = data.splits[split]
 
     def answer(image):
-        return dynamics.forward(protocol.circuit, State(synapses), standardise(data, image)[None]).activity.h[-1][0]
+        state = dynamics.forward(protocol.circuit, State(synapses), standardise(data, image[None]))
+        return state.activity.h[-1][0]
 
     y_hat = jax.lax.map(answer, images, batch_size=EVALUATION_BATCH)
     scores = protocol.loss.scores(y_hat)

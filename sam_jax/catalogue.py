@@ -1,0 +1,221 @@
+"""What is known of the public data sets: files and their sums, sizes, licences, citations.
+
+Facts only; `sam_jax.datasets` finds, checks and caches. Sizes and SHA-256 sums are those that
+tensorflow-datasets 4.9.10 ships for the same URLs; MedMNIST's URLs and MD5 sums are from the
+publisher's medmnist/info.py (it gives no others).
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from sam_jax import formats
+from sam_jax.downloads import Archive
+
+Task = Literal["single-label", "multi-label"]
+
+# Fixed for good: the same images are held out on every machine and in every release.
+SPLIT_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What is known of a public data set.
+
+    train_size counts the publisher's training images; where val_size is None a tenth of them
+    becomes the validation split. shape: (H, W, C). parse: the archives' paths, in their order, to
+    the arrays of `sam_jax.formats`.
+    """
+
+    name: str
+    title: str
+    archives: tuple[Archive, ...]
+    train_size: int
+    val_size: int | None
+    test_size: int
+    shape: tuple[int, int, int]
+    classes: int
+    task: Task
+    licence: str
+    citation: str
+    parse: Callable[[Sequence[pathlib.Path]], formats.Arrays]
+
+
+def held_out(labels: np.ndarray, every: int) -> np.ndarray:
+    """Rows (sorted) of one example in `every`, from each class its share to within one example.
+
+    labels: [N], or multi-label rows [N, K], which have no one class and are drawn from all alike.
+    The examples are shuffled, put in order of their class, and every `every`-th is taken: the total
+    is exact, and a class with a single example is no special case. RandomState, because NumPy
+    promises never to change its stream.
+    """
+    order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
+    if labels.ndim == 1:
+        order = order[np.argsort(labels[order], kind="stable")]
+    return np.sort(order[every - 1 :: every] if len(order) >= every else order[-1:])
+
+
+def digits(paths: Sequence[pathlib.Path] = ()) -> formats.Arrays:
+    """scikit-learn's digits: 0..16 -> round(v 255/16), one to one; we cut a fifth as test split."""
+    import sklearn.datasets  # slow to import, and only this data set needs it
+
+    del paths  # they lie in scikit-learn's package
+    found = sklearn.datasets.load_digits()
+    images = np.rint(found.images * (255 / 16)).astype(np.uint8)[..., None]
+    test = held_out(found.target, every=5)
+    return {
+        "train_images": np.delete(images, test, axis=0),
+        "train_labels": np.delete(found.target, test),
+        "test_images": images[test],
+        "test_labels": found.target[test],
+    }
+
+
+def _archives(folder: str, table: str) -> tuple[Archive, ...]:
+    """Archives below one URL; a line of the table is: file name, bytes, SHA-256."""
+    rows = [line.split() for line in table.strip().splitlines()]
+    return tuple(Archive(folder + name, name, int(size), sha) for name, size, sha in rows)
+
+
+def _zenodo(name: str, md5: str) -> tuple[Archive, ...]:
+    url = f"https://zenodo.org/records/10519652/files/{name}.npz?download=1"
+    return (Archive(url, f"{name}.npz", md5=md5),)
+
+
+_ten_classes = functools.partial(Spec, classes=10, task="single-label", val_size=None)
+
+_SPECS = (
+    _ten_classes(
+        name="mnist",
+        title="MNIST",
+        archives=_archives(
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            """
+train-images-idx3-ubyte.gz 9912422 440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609
+train-labels-idx1-ubyte.gz 28881 3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c
+t10k-images-idx3-ubyte.gz 1648877 8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6
+t10k-labels-idx1-ubyte.gz 4542 f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6
+""",
+        ),
+        train_size=60_000,
+        test_size=10_000,
+        shape=(28, 28, 1),
+        licence="none stated",
+        citation="LeCun, Bottou, Bengio and Haffner 1998, Proceedings of the IEEE 86(11)",
+        parse=formats.idx_gz,
+    ),
+    _ten_classes(
+        name="fashion_mnist",
+        title="Fashion-MNIST",
+        archives=_archives(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            """
+train-images-idx3-ubyte.gz 26421880 3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84
+train-labels-idx1-ubyte.gz 29515 a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845
+t10k-images-idx3-ubyte.gz 4422102 346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073
+t10k-labels-idx1-ubyte.gz 5148 67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5
+""",
+        ),
+        train_size=60_000,
+        test_size=10_000,
+        shape=(28, 28, 1),
+        licence="MIT",
+        citation="Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747",
+        parse=formats.idx_gz,
+    ),
+    _ten_classes(
+        name="cifar10",
+        title="CIFAR-10",
+        # The binary version: the Python version is a pickle, and unpickling a download runs it.
+        archives=_archives(
+            "https://www.cs.toronto.edu/~kriz/",
+            """
+cifar-10-binary.tar.gz 170052171 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd
+""",
+        ),
+        train_size=50_000,
+        test_size=10_000,
+        shape=(32, 32, 3),
+        licence="none stated; cite Krizhevsky 2009",
+        citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        parse=formats.cifar10_binary,
+    ),
+    _ten_classes(
+        name="svhn",
+        title="SVHN, cropped digits",
+        archives=_archives(
+            "http://ufldl.stanford.edu/housenumbers/",
+            """
+train_32x32.mat 182040794 435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8
+test_32x32.mat 64275384 cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b
+""",
+        ),
+        train_size=73_257,
+        test_size=26_032,
+        shape=(32, 32, 3),
+        licence="non-commercial use only",
+        citation="Netzer et al. 2011, Reading digits in natural images, NIPS workshop",
+        parse=formats.svhn_cropped,
+    ),
+    _ten_classes(
+        name="stl10",
+        title="STL-10, labelled images",
+        archives=_archives(
+            "http://ai.stanford.edu/~acoates/stl10/",
+            """
+stl10_binary.tar.gz 2640397119 f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866
+""",
+        ),
+        train_size=5_000,
+        test_size=8_000,
+        shape=(96, 96, 3),
+        licence="none stated; cite Coates 2011",
+        citation="Coates, Ng and Lee 2011, An analysis of single-layer networks, AISTATS",
+        parse=formats.stl10_binary,
+    ),
+    Spec(
+        name="chestmnist",
+        title="ChestMNIST (MedMNIST v2)",
+        archives=_zenodo("chestmnist", md5="02c8a6516a18b556561a56cbdd36c4a8"),
+        train_size=78_468,
+        val_size=11_219,
+        test_size=22_433,
+        shape=(28, 28, 1),
+        classes=14,
+        task="multi-label",
+        licence="CC BY 4.0",
+        citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
+        parse=formats.npz,
+    ),
+    Spec(
+        name="pathmnist",
+        title="PathMNIST (MedMNIST v2)",
+        archives=_zenodo("pathmnist", md5="a8b06965200029087d5bd730944a56c1"),
+        train_size=89_996,
+        val_size=10_004,
+        test_size=7_180,
+        shape=(28, 28, 3),
+        classes=9,
+        task="single-label",
+        licence="CC BY 4.0",
+        citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
+        parse=formats.npz,
+    ),
+    _ten_classes(
+        name="digits",
+        title="Optical recognition of handwritten digits (in scikit-learn)",
+        archives=(),
+        train_size=1_438,
+        test_size=359,
+        shape=(8, 8, 1),
+        licence="CC BY 4.0 (UCI); scikit-learn, which carries them, BSD 3-Clause",
+        citation="Alpaydin and Kaynak 1998, UCI Machine Learning Repository",
+        parse=digits,
+    ),
+)
+
+REGISTRY: dict[str, Spec] = {spec.name: spec for spec in _SPECS}

@@ -1,0 +1,120 @@
+"""A run's folder: `manifest.json`, what was run and on what; `metrics.jsonl`, a row for each result.
+
+Rows are appended as they come, so that an interrupted run keeps all it has measured. Tables and
+figures are made from these two files alone.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+
+import jax
+
+PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
+MANIFEST, METRICS = "manifest.json", "metrics.jsonl"
+
+
+def check_new(folder: str | os.PathLike) -> None:
+    """Raises FileExistsError if the folder holds anything: a run never writes over another."""
+    folder = pathlib.Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
+
+
+def create(folder: str | os.PathLike, manifest: dict) -> pathlib.Path:
+    """Makes the folder and its manifest, with the environment's facts added.
+
+    Raises:
+      FileExistsError: the folder holds something already.
+    """
+    check_new(folder)
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, {**manifest, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()})
+    (folder / METRICS).touch()
+    return folder
+
+
+def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:
+    """Replaces the manifest whole, or not at all."""
+    partial = pathlib.Path(folder) / f".{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    partial.replace(pathlib.Path(folder) / MANIFEST)
+
+
+def append(folder: str | os.PathLike, rows: Iterable[dict]) -> None:
+    """Appends rows to `metrics.jsonl`; a number that is not finite becomes null."""
+    lines = [json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows]
+    with open(pathlib.Path(folder) / METRICS, "a") as file:
+        file.writelines(lines)
+
+
+def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
+    """The manifest and the rows of a run's folder.
+
+    Raises:
+      FileNotFoundError: the folder has no manifest or no rows.
+    """
+    folder = pathlib.Path(folder)
+    for name in (MANIFEST, METRICS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    return json.loads((folder / MANIFEST).read_text()), rows
+
+
+def environment() -> dict:
+    """Versions, device, processor and git revision of this process."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    devices = jax.devices()
+    return {
+        "command": " ".join(sys.argv),
+        "versions": versions,
+        "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "processor": {"name": _processor(), "cores": len(os.sched_getaffinity(0))},
+        "git_revision": _git_revision(),
+    }
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _processor():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _git_revision():
+    """The commit of this source tree, with `+changes` where tracked files differ from it; None outside git."""
+
+    def git(*arguments):
+        here = pathlib.Path(__file__).parent
+        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):  # installed inside somebody else's repository
+            return None
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

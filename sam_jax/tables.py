@@ -1,0 +1,141 @@
+"""Tables of results, made from a run's rows alone.
+
+A summary has one entry for each data set and rule: mean and sample standard deviation over the
+seeds that did not diverge, at the last epoch, in percent; how many diverged stands beside it.
+"""
+
+import csv
+import math
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from sam_jax import paper
+from sam_jax.rules import RULES
+
+COLUMNS = (
+    *("dataset", "rule", "runs", "diverged", "epochs", "train_mean", "train_sd", "val_mean", "val_sd"),
+    *("test_mean", "test_sd", "paper", "seconds"),
+)
+SPLITS = ("train", "val", "test")
+
+
+def summarise(rows: list[dict], measure: str = "accuracy") -> list[dict]:
+    """One dict of COLUMNS for each data set and rule that has rows, in the order of the rows.
+
+    Args:
+      rows: as `records.read` returns them.
+      measure: "accuracy" or "auc"; data sets without that measure are left out.
+
+    `paper` is the paper's mean where it prints one; a mean over no run is None. `seconds` is the time
+    of all the rule's runs together, compilation and evaluation included.
+    """
+    groups = {}
+    for row in rows:
+        if f"test_{measure}" in row:
+            groups.setdefault((row["dataset"], row["rule"]), []).append(row)
+    summary = []
+    for (dataset, rule), group in groups.items():
+        last = max(row["epoch"] for row in group)
+        final = [row for row in group if row["epoch"] == last]
+        entry = {
+            "dataset": dataset,
+            "rule": rule,
+            "runs": len({row["seed"] for row in group}),
+            "diverged": len({row["seed"] for row in group if row["diverged"]}),
+            "epochs": last,
+            "paper": (paper.table1(dataset, rule, measure) or (None,))[0],
+            "seconds": sum(row["seconds"] for row in group),
+        }
+        for split in SPLITS:
+            finished = [100 * row[f"{split}_{measure}"] for row in final if row[f"{split}_{measure}"] is not None]
+            entry[f"{split}_mean"] = float(np.mean(finished)) if finished else None
+            entry[f"{split}_sd"] = float(np.std(finished, ddof=1)) if len(finished) > 1 else None
+        summary.append({column: entry[column] for column in COLUMNS})
+    return summary
+
+
+def write_csv(path: pathlib.Path, summary: list[dict]) -> None:
+    """COLUMNS with a header; four decimals; an empty cell where there is no number."""
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for entry in summary:
+            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in entry.items()})
+
+
+HEADER = ("rule", "test %", "train %", "paper %", "diff.", "runs", "time")  # diff.: test minus paper
+
+
+def cells(entry: dict) -> list[str]:
+    """A summary's entry as the cells under HEADER; `4/5` runs means that one of five diverged."""
+    compared = None not in (entry["paper"], entry["test_mean"])
+    return [
+        RULES[entry["rule"]].title,
+        spread(entry["test_mean"], entry["test_sd"]),
+        spread(entry["train_mean"], entry["train_sd"]),
+        "" if entry["paper"] is None else f"{entry['paper']:.2f}",
+        f"{entry['test_mean'] - entry['paper']:+.2f}" if compared else "",
+        f"{entry['runs'] - entry['diverged']}/{entry['runs']}" if entry["diverged"] else f"{entry['runs']}",
+        clock(entry["seconds"]),
+    ]
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    """`52.31 ± 0.14`; without a spread for one run; a dash where every run diverged."""
+    if mean is None:
+        return "–"
+    return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
+
+
+def clock(seconds: float) -> str:
+    """`1:05:09`, `5:09` or `9 s`."""
+    seconds = math.ceil(seconds)
+    hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def diverged_seeds(rows: list[dict]) -> list[str]:
+    """A line for each run that diverged, with its epoch: `cifar10, SAM, seed 3 diverged at epoch 7`."""
+    first = {}
+    for row in rows:
+        if row["diverged"]:
+            run = (row["dataset"], row["rule"], row["seed"])
+            first[run] = min(row["epoch"], first.get(run, row["epoch"]))
+    return [f"{d}, {RULES[r].title}, seed {s} diverged at epoch {e}" for (d, r, s), e in first.items()]
+
+
+def markdown(manifest: dict, rows: list[dict]) -> str:
+    """The whole of `table.md`: for each data set its accuracy, its AUC where it has one, and remarks."""
+    parts = [f"Made by `{manifest['command']}`, {about(manifest)}.\n"]
+    for dataset, facts in manifest["data"].items():
+        for measure, title in (("accuracy", "accuracy"), ("auc", "macro AUC × 100")):
+            summary = [entry for entry in summarise(rows, measure) if entry["dataset"] == dataset]
+            if summary:
+                parts.append(f"### {dataset}: {title}, mean ± sd over seeds after {summary[0]['epochs']} epochs\n")
+                parts.append(_grid(HEADER, map(cells, summary)))
+        parts.append(f"{remarks(facts)}\n")
+    parts += [f"- {line}\n" for line in diverged_seeds(rows)]
+    return "\n".join(parts)
+
+
+def about(manifest: dict) -> str:
+    """The machine and the versions in one phrase."""
+    versions, device, processor = manifest["versions"], manifest["device"], manifest["processor"]
+    where = device["kind"] if device["platform"] != "cpu" else f"{processor['name']}, {processor['cores']} cores"
+    return f"on {where}, with jax {versions['jax']} and Python {versions['python']}, started {manifest['started']}"
+
+
+def remarks(facts: dict) -> str:
+    """What a reader of a data set's numbers has to know: its size and the trivial predictor's accuracy."""
+    sizes = ", ".join(f"{facts['sizes'][split]:,} {split}" for split in SPLITS)
+    trivial = f"Always answering the most frequent label is right for {facts['trivial_test']:.2f} % of the test set."
+    return f"Images: {sizes}. {trivial}"
+
+
+def _grid(header: Iterable[str], rows: Iterable[list[str]]) -> str:
+    lines = [list(header), ["---"] + ["---:"] * (len(tuple(header)) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
