@@ -143,7 +143,7 @@ def make_protocol(rule: str, dataset: datasets.Dataset) -> training.Protocol:
         decay_times_rate=FLAGS.decay_times_rate,
         mirror_steps_before=FLAGS.mirror_steps_before,
         mirror_steps_after=FLAGS.mirror_steps_after,
-        auc=multi_label or dataset.name == "pathmnist",
+        auc=multi_label or (dataset.name in datasets.REGISTRY and datasets.REGISTRY[dataset.name].auc),
     )
 
 

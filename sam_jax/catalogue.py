@@ -28,7 +28,7 @@ class Spec:
 
     train_size counts the publisher's training images; where val_size is None a tenth of them
     becomes the validation split. shape: (H, W, C). parse: the archives' paths, in their order, to
-    the arrays of `sam_jax.formats`.
+    the arrays of `sam_jax.formats`. auc: the publisher reports the macro AUC beside the accuracy.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Spec:
     licence: str
     citation: str
     parse: Callable[[Sequence[pathlib.Path]], formats.Arrays]
+    auc: bool = False
 
 
 def held_out(labels: np.ndarray, every: int) -> np.ndarray:
@@ -190,6 +191,7 @@ stl10_binary.tar.gz 2640397119 f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e
         licence="CC BY 4.0",
         citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
         parse=formats.npz,
+        auc=True,
     ),
     Spec(
         name="pathmnist",
@@ -204,6 +206,7 @@ stl10_binary.tar.gz 2640397119 f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e
         licence="CC BY 4.0",
         citation="Yang et al. 2023, MedMNIST v2, Scientific Data 10:41",
         parse=formats.npz,
+        auc=True,
     ),
     _ten_classes(
         name="digits",

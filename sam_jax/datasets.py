@@ -113,7 +113,8 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
     check(name, data_dir)
     if _is_path(name):
         path = pathlib.Path(name).expanduser()
-        return _own(path.stem, path, formats.npz([path]))
+        own = path.name if path.stem in REGISTRY else path.stem  # never takes a public set's name
+        return _own(own, path, formats.npz([path]))
     return _registered(REGISTRY[name], data_folder(data_dir))
 
 

@@ -115,7 +115,13 @@ def standardise(data: Data, images: jax.Array) -> jax.Array:
 
 
 def make_optimizer(protocol: Protocol, settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimizer of eq. (8)-(11) with the protocol's schedule."""
+    """The optimizer of eq. (8)-(11) with the protocol's schedule.
+
+    Raises:
+      ValueError: the schedule is unknown.
+    """
+    if protocol.schedule not in SCHEDULES:
+        raise ValueError(f"schedule is {protocol.schedule!r}, expected one of {', '.join(SCHEDULES)}")
     warmup, total = (int(epochs * steps_per_epoch) for epochs in (protocol.warmup_epochs, protocol.epochs))
 
     def schedule(step):

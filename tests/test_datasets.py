@@ -5,7 +5,6 @@ import hashlib
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import official_files as files
@@ -377,21 +376,6 @@ def test_many_at_once(tmp_path, small):
     for one in found:
         assert_same(one, found[0])
     assert not list(tmp_path.glob(".*"))
-
-
-def test_cifar10_sized_npz_loads_in_a_second(tmp_path):
-    shape = (32, 32, 3)
-    labels = (np.arange(60_000) % 10).astype(np.uint8)
-    images = np.zeros((60_000, *shape), np.uint8)
-    train, test = (images[:50_000], labels[:50_000]), (images[50_000:], labels[50_000:])
-    files.write_npz(tmp_path / "cifar10.npz", train, test)
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        datasets.load("cifar10", tmp_path)
-        times.append(time.process_time() - start)
-    (tmp_path / "cifar10.npz").unlink()  # pytest keeps its folders; this is 184 MB
-    assert min(times) < 1
 
 
 def test_loading_imports_neither_tfds_nor_scipy_nor_scikit_learn(tmp_path):

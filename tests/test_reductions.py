@@ -180,4 +180,3 @@ def test_unequal_rates_do_not_align_v_and_v_bar():
     now = step(circuit, start, *batch(circuit), sj.Synapses(0.1, 0.2, 0.4, 0.1), 0.03)
     gap = now.v[0] - now.v_bar[0].T - 0.97 * (start.v[0] - start.v_bar[0].T)
     assert np.abs(gap).max() > 1e-3
-

@@ -1,0 +1,207 @@
+"""What every rule promises, in one table of tests; what a circuit refuses; Table 2, claimed and observed."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stepping import assert_close, batch, directions
+
+import sam_jax as sj
+from sam_jax import training
+from sam_jax.circuit import PATHWAYS
+from sam_jax.rules import CRITERIA
+
+WIDTHS, EXAMPLES = (5, 7, 6, 3), 4
+every_rule = pytest.mark.parametrize("rule", sj.RULES.values(), ids=sj.RULES)
+
+
+def downstream_widths(rule):
+    """Sizes of their own where the rule has downstream neurons of its own."""
+    return (9, 4) if rule.name == "sam" else ()
+
+
+def train(rule, circuit, key, decay, steps):
+    """The synapses before and after `steps` steps as training takes them, mirroring included."""
+    protocol = training.Protocol(circuit, sj.losses.cross_entropy, EXAMPLES, epochs=1, schedule="constant")
+    settings = training.Settings(rule.rates, decay, rule.scales)
+    optimizer = training.make_optimizer(protocol, settings, steps)
+    start = now = sj.init(circuit, key, settings.scales).synapses
+    opt_state = optimizer.init(start)
+    for n in range(steps):
+        data = batch(circuit, examples=EXAMPLES, seed=n)
+        now, opt_state, _ = training.train_step(
+            protocol, settings, optimizer, now, opt_state, *data, jax.random.fold_in(key, n)
+        )
+    return start, now
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 4))
+def train_jit(name, circuit, key, decay, steps):
+    return train(sj.RULES[name], circuit, key, decay, steps)
+
+
+@every_rule
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+def test_shapes_and_dtypes(rule, x64):
+    with jax.enable_x64(x64):
+        circuit = rule(WIDTHS, downstream_widths(rule))
+        x, labels = batch(circuit, examples=EXAMPLES)
+        synapses = sj.init(circuit, jax.random.key(0), rule.scales).synapses
+        state, grads = jax.jit(directions, static_argnums=0)(circuit, synapses, x, labels)
+        _, after = jax.eval_shape(lambda key: train(rule, circuit, key, 0.1, 1), jax.random.key(0))
+        assert jax.tree.map(jnp.shape, synapses) == circuit.shapes
+        assert jax.tree.map(jnp.shape, after) == circuit.shapes
+        assert jax.tree.structure(grads) == jax.tree.structure(synapses)
+        assert jax.tree.map(jnp.shape, grads) == circuit.shapes
+        assert [h.shape for h in state.activity.h] == [(EXAMPLES, width) for width in WIDTHS]
+        down = circuit.downstream_widths + WIDTHS[-1:]
+        assert [h_bar.shape for h_bar in state.activity.h_bar] == [(EXAMPLES, width) for width in down]
+        expected = jnp.dtype("float64" if x64 else "float32")
+        assert {leaf.dtype for leaf in jax.tree.leaves((state, grads, after))} == {expected}
+
+
+@every_rule
+def test_vmapped_runs_are_single_runs(rule, float64):
+    circuit = rule(WIDTHS, downstream_widths(rule))
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = jax.jit(jax.vmap(lambda key: train(rule, circuit, key, 0.1, 2)))(keys)
+    for n in range(2):
+        single = train_jit(rule.name, circuit, keys[n], 0.1, 2)
+        assert_close(jax.tree.map(lambda leaf, n=n: leaf[n], together), single)
+
+
+@every_rule
+def test_compiled_is_the_same_as_not_compiled(rule, float64):
+    circuit, key = rule((4, 4, 4)), jax.random.key(0)  # one size, so that few operations are compiled singly
+    assert_close(train(rule, circuit, key, 0.1, 1), train_jit(rule.name, circuit, key, 0.1, 1))
+
+
+@every_rule
+def test_numbers_are_traced(rule):
+    # A new rate, decay, scale or seed is not a new program.
+    circuit, compiled = rule((5, 7, 3)), 0
+
+    @jax.jit
+    def run(rates, decay, scales, key):
+        nonlocal compiled
+        compiled += 1
+        return train(dataclasses.replace(rule, rates=rates, scales=scales), circuit, key, decay, 1)
+
+    def numbers(n):
+        return sj.Synapses(*(0.1 * n + 0.01 * place for place in range(4)))
+
+    results = [run(numbers(n), 0.1 * n, numbers(n + 2), jax.random.key(n)) for n in (1, 2)]
+    assert compiled == 1
+    assert jnp.abs(results[0][1].w[0] - results[1][1].w[0]).max() > 0
+
+
+@every_rule
+def test_defaults_cover_the_circuit(rule):
+    circuit = rule(WIDTHS)
+    assert sj.RULES[rule.name] is rule
+    assert hash(circuit) == hash(rule(list(WIDTHS))) and circuit == rule(list(WIDTHS))
+    for pathway in circuit.stored:
+        assert getattr(rule.scales, pathway) > 0
+        assert np.isfinite(getattr(rule.rates, pathway))
+    for pathway in circuit.plastic:
+        assert getattr(rule.rates, pathway) > 0
+    assert rule.decay >= 0
+    assert (rule.mirroring is not None) == (circuit.feedback_weights == "mirrored")
+    assert rule(WIDTHS, activation="tanh").activation == "tanh"  # settings replace the rule's own
+
+
+def test_rules_share_their_first_weights():
+    # Same seed, same W: rules are compared from the same start, whatever else they store.
+    key, scale = jax.random.key(3), sj.Synapses(1.0, 1.0, 1.0, 1.0)
+    circuits = {name: rule(WIDTHS, downstream_widths(rule)) for name, rule in sj.RULES.items()}
+    start = {name: sj.init(circuit, key, scale).synapses for name, circuit in circuits.items()}
+    for synapses in start.values():
+        assert_close(synapses.w, start["sgd"].w, 0.0)
+    assert_close(start["kp"].w_bar, start["fa"].w_bar, 0.0)
+
+
+# The paper's Table 2: connectivity, then plasticity, of u→u, d→d, u→d, d→u. The row of KP is ours.
+TABLE_2 = {
+    "sgd": "✓✗✗✗ ✓✗✗✗",
+    "fa": "✓✓✗✗ ✓✗✗✗",
+    "wm": "✓✓✗✗ ✓✓✗✗",
+    "kp": "✓✓✗✗ ✓✓✗✗",
+    "sam": "✓✓✓✓ ✓✓✓✓",
+}
+
+
+def ticks(name):
+    """{pathway: (connected, plastic)} as the table has it."""
+    connectivity, plasticity = ([mark == "✓" for mark in half] for half in TABLE_2[name].split())
+    return dict(zip(PATHWAYS, zip(connectivity, plasticity, strict=True), strict=True))
+
+
+def test_table_2_is_the_papers():
+    assert CRITERIA[:4] == ("connectivity u→u", "connectivity d→d", "connectivity u→d", "connectivity d→u")
+    assert CRITERIA[4:] == ("plasticity u→u", "plasticity d→d", "plasticity u→d", "plasticity d→u")
+    table = sj.compatibility_table()
+    marks = {name: "".join("✓" if row[c] else "✗" for c in CRITERIA) for name, row in table.items()}
+    assert marks == {name: row.replace(" ", "") for name, row in TABLE_2.items()}
+
+
+@every_rule
+def test_connected_pathways_carry_signal(rule):
+    # A pathway is connected if cutting it changes the activity, or the update of another pathway.
+    circuit = rule(WIDTHS, activation="tanh")
+    synapses = sj.init(circuit, jax.random.key(0), rule.scales).synapses
+    observe = jax.jit(directions, static_argnums=0)
+    data = batch(circuit, examples=EXAMPLES)
+    (_, activity), grads = observe(circuit, synapses, *data)
+    for pathway, (connected, _) in ticks(rule.name).items():
+        matrices = getattr(synapses, pathway)
+        assert len(matrices) == (0 if not connected else 3 if pathway == "w" else 2)
+        for i in range(len(matrices)):  # each matrix by itself
+            cut_here = tuple(jnp.zeros_like(m) if n == i else m for n, m in enumerate(matrices))
+            (_, cut), cut_grads = observe(circuit, synapses._replace(**{pathway: cut_here}), *data)
+            own = {pathway: ()}
+            with_it, without = (activity, grads._replace(**own)), (cut, cut_grads._replace(**own))
+            differences = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), with_it, without)
+            assert max(jax.tree.leaves(differences)) > 1e-3, (pathway, i)
+
+
+@every_rule
+def test_plastic_pathways_move_and_no_others(rule, float64):
+    circuit = rule(WIDTHS, downstream_widths(rule))
+    for decay in (0.0, 0.1):  # learning alone moves what is plastic; even decay leaves the rest
+        start, after = train_jit(rule.name, circuit, jax.random.key(0), decay, 2)
+        for pathway, (_, plastic) in ticks(rule.name).items():
+            for before, now in zip(getattr(start, pathway), getattr(after, pathway), strict=True):
+                moved = float(jnp.abs(now - before).max())
+                assert moved > 1e-4 if plastic else moved == 0.0, (pathway, moved)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"widths": (4,)}, "widths has 1 entries, expected at least 2"),
+        ({"widths": (4, 3, 3, 2), "downstream_widths": (3,)}, "downstream_widths has 1 entries, expected 2"),
+        ({"downstream_widths": (3, 3)}, "downstream_widths has 2 entries, expected 1"),
+        ({"widths": (4, 0, 2)}, "a width is 0, expected a positive whole number"),
+        ({"widths": (4, 3.0, 2)}, "a width is 3.0, expected a positive whole number"),
+        ({"downstream_widths": (-1,)}, "a width is -1, expected a positive whole number"),
+        ({"activation": "softmax"}, "activation is 'softmax', expected one of relu, leaky_relu, tanh, sigmoid, gelu"),
+        ({"downstream_activation": "gelu"}, "downstream_activation is 'gelu', expected one of identity, gate, relu"),
+        ({"feedback_weights": "free"}, "feedback_weights is 'free', expected one of tied, local, mirrored"),
+        ({"error_signal": "sum"}, "error_signal is 'sum', expected one of vector, mean, norm"),
+        ({"plastic": ("w", "u")}, "plastic names 'u', expected a subset of w, w_bar, v, v_bar"),
+        ({"one_to_one": True}, r"v cannot be plastic: .* \(one_to_one fixes V = V̄ = I\)"),
+        ({"feedback_weights": "tied"}, r"w_bar cannot be plastic: .* \(W̄ is tied to Wᵀ\)"),
+        ({"feedback_weights": "mirrored"}, r"w_bar is mirrored, so eq. \(9\) cannot change it too"),
+        ({"downstream_widths": (5,), "one_to_one": True, "plastic": ()}, r"one_to_one needs .* \(3,\), got \(5,\)"),
+        ({"downstream_widths": (5,), "downstream_activation": "gate"}, r"'gate' needs .* \(3,\), got \(5,\)"),
+        ({"downstream_widths": (5,), "feedback_weights": "tied", "plastic": ()}, "'tied' needs"),
+        ({"downstream_widths": (5,), "feedback_weights": "mirrored", "plastic": ()}, "'mirrored' needs"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_circuit_refuses(settings, message):
+    with pytest.raises(ValueError, match=message):
+        sj.Circuit(**{"widths": (4, 3, 2), **settings})

@@ -1,0 +1,198 @@
+"""The training loop: what a run is, what it does not depend on, and what it counts."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sam_jax as sj
+from sam_jax import datasets, losses, training
+
+
+def images(examples=1003, side=3, classes=4, seed=0):
+    """A data set of noise in which the class shifts some pixels."""
+    random = np.random.default_rng(seed)
+
+    def split(n):
+        labels = random.integers(classes, size=n).astype(np.int32)
+        pixels = random.integers(0, 160, size=(n, side, side, 1)) + 20 * labels[:, None, None, None]
+        return datasets.Split(pixels.astype(np.uint8), labels)
+
+    return SimpleNamespace(train=split(examples), val=split(101), test=split(1001))
+
+
+def protocol(rule="sgd", hidden=(7, 6), **fields):
+    circuit = sj.RULES[rule]((9, *hidden, 4))
+    return training.Protocol(circuit, losses.cross_entropy, **({"batch_size": 100, "epochs": 2} | fields))
+
+
+def settings(rule="sgd", **fields):
+    row = sj.RULES[rule]
+    return training.Settings(row.rates, row.decay, row.scales)._replace(**fields)
+
+
+def last(protocol, settings, data, seeds):
+    """The final runs and metrics, on the host."""
+    for _, runs, metrics in training.train(protocol, settings, data, seeds):
+        pass
+    return runs, jax.device_get(metrics)
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("rule", sj.RULES)
+def test_a_seeds_run_does_not_depend_on_its_neighbours(rule):
+    data = training.place(images())
+    runs, _ = last(protocol(rule), settings(rule), data, [5, 0, 3])
+    alone, _ = last(protocol(rule), settings(rule), data, [3])
+    again, _ = last(protocol(rule), settings(rule), data, [3])
+    third = jax.tree.map(lambda leaf: leaf[2:], runs.synapses)
+    assert same(third, alone.synapses) and same(alone.synapses, again.synapses)
+    assert not same(jax.tree.map(lambda leaf: leaf[:1], runs.synapses), alone.synapses)
+
+
+@pytest.mark.parametrize("rule", sj.RULES)
+def test_vmapped_runs_equal_mapped_runs(rule, monkeypatch):
+    """An accelerator's vmap and a CPU's lax.map are the same computation, up to float32's rounding."""
+    data = training.place(images(300))
+    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
+    one = settings(rule)
+    each = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (2,)), one)
+
+    def both():
+        begin = training.over_runs(lambda s, key: training.start(protocol(rule), s, data, key)[0])(each, keys)
+        step = training.over_runs(lambda s, run: training.advance(protocol(rule), s, data, run, jnp.asarray(1)))
+        return step(each, begin)[0].synapses
+
+    mapped = both()
+    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
+    for a, b in zip(jax.tree.leaves(both()), jax.tree.leaves(mapped), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_counts_every_example_once():
+    """1001 and 1003 examples leave an incomplete last batch of EVALUATION_BATCH; nothing is lost."""
+    dataset = images()
+    data = training.place(dataset)
+    state = sj.init(protocol().circuit, jax.random.key(1))
+    for split in ("train", "val", "test"):
+        metrics = training.evaluate(protocol(auc=True), data, state.synapses, split)
+        pixels, labels = getattr(dataset, split)
+        x = pixels.reshape(len(pixels), -1).astype(np.float64)
+        x = (x - np.asarray(data.mean)) / float(data.std)
+        for w in state.synapses.w[:-1]:
+            x = np.maximum(x @ np.asarray(w).T, 0)
+        y_hat = x @ np.asarray(state.synapses.w[-1]).T
+        probability = np.exp(y_hat) / np.exp(y_hat).sum(axis=1, keepdims=True)
+        right = int((y_hat.argmax(axis=1) == labels).sum())
+        assert round(float(metrics.accuracy) * len(labels)) == right
+        assert metrics.scores.shape == (len(labels), 4)
+        expected = -np.log(probability[np.arange(len(labels)), labels]).mean()
+        np.testing.assert_allclose(metrics.loss, expected, rtol=1e-5)
+
+
+def test_standardised_training_images_have_zero_mean_and_unit_variance():
+    dataset = images()
+    data = training.place(dataset)
+    assert data.splits["train"].images.dtype == jnp.uint8
+    x = np.asarray(training.standardise(data, data.splits["train"].images), np.float64)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.square(x).mean(), 1, rtol=1e-5)
+
+
+def test_a_pixel_that_never_varies_stays_finite():
+    dataset = images()
+    dataset.train.images[:] = 255
+    data = training.place(dataset)
+    assert np.isfinite(training.standardise(data, data.splits["test"].images)).all()
+
+
+def test_one_full_batch_epoch_is_one_gradient_step():
+    """With B = N the permutation does not matter: W moves by -η ∇F, by autodiff."""
+    data = training.place(images(200))
+    fixed = protocol(batch_size=200, epochs=1, schedule="constant")
+    rates = sj.Synapses(0.3, 0.0, 0.0, 0.0)
+    (_, before, _), (_, after, _) = (
+        (epoch, jax.tree.map(jnp.copy, runs.synapses), m)
+        for epoch, runs, m in training.train(fixed, settings(rates=rates, decay=0.0), data, [4])
+    )
+    train = data.splits["train"]
+
+    def mean_loss(w):
+        state = sj.forward(fixed.circuit, sj.State(sj.Synapses(w)), training.standardise(data, train.images))
+        return losses.cross_entropy.value(state.activity.h[-1], train.labels).mean()
+
+    w = tuple(matrix[0] for matrix in before.w)
+    for new, old, gradient in zip(after.w, w, jax.grad(mean_loss)(w), strict=True):
+        np.testing.assert_allclose(new[0], old - 0.3 * gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_the_schedule_is_a_linear_rise_and_a_cosine():
+    """10 epochs of 5 steps, 2 of them warm-up: steps 0..9 rise by 1/11 each, steps 10..50 fall as a cosine."""
+    fixed = protocol(epochs=10, warmup_epochs=2.0)
+    ones = settings(rates=sj.Synapses(1.0, 1.0, 1.0, 1.0), decay=0.0)
+    optimizer = training.make_optimizer(fixed, ones, 5)
+    direction = sj.Synapses(w=(jnp.ones((1, 1)),))
+    for step in range(0, 51, 5):
+        updates, _ = optimizer.update(direction, jnp.asarray(step), direction)
+        cosine = 0.5 * (1 + np.cos(np.pi * max(step - 10, 0) / 40))
+        expected = min(1, (step + 1) / 11) * cosine
+        np.testing.assert_allclose(updates.w[0][0, 0], -expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_diverges_is_frozen_and_its_neighbour_is_not_touched():
+    data = training.place(images())
+    rates = sj.Synapses(jnp.array([0.1, 1e6]), 0.0, 0.0, 0.0)
+    diverged, kept = [], []
+    for _, runs, _ in training.train(protocol(), settings(rates=rates, decay=0.0), data, [0, 1]):
+        diverged.append(runs.diverged.tolist())
+        kept.append(jax.device_get(runs.synapses.w))
+    assert diverged == [[False, False], [False, True], [False, True]]
+    for first, final in zip(kept[0], kept[-1], strict=True):
+        assert np.array_equal(first[1], final[1]) and not np.array_equal(first[0], final[0])
+    alone, _ = last(protocol(), settings(rates=sj.Synapses(0.1, 0.0, 0.0, 0.0), decay=0.0), data, [0])
+    assert same(alone.synapses, jax.tree.map(lambda leaf: leaf[:1], runs.synapses))
+
+
+def test_a_second_run_compiles_nothing_new():
+    """Other seeds and other numbers are arguments of the same programs."""
+    compilations = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            compilations.append(duration)
+
+    data = training.place(images())
+    last(protocol("sam"), settings("sam"), data, [0, 1])
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        other = settings("sam", decay=1e-3, rates=sj.Synapses(0.2, 0.1, 0.1, 0.3), scales=sj.Synapses(2.0, 1.0, 1.0, 1.0))
+        last(protocol("sam"), other, data, [7, 8])
+        assert compilations == []
+        last(protocol("sam", hidden=(8, 6)), other, data, [7, 8])
+        assert compilations  # the listener does hear what is new
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize("rule", sj.RULES)
+def test_every_rule_learns_real_digits(rule):
+    """Ten epochs of scikit-learn's digits: chance is 10 %, a linear reader of this length passes 85 %."""
+    dataset = datasets.load("digits")
+    row = sj.RULES[rule]
+    fixed = training.Protocol(row((64, 100, 10)), losses.cross_entropy, batch_size=32, epochs=10)
+    numbers = training.Settings(row.rates, row.decay, row.scales)
+    _, metrics = last(fixed, numbers, training.place(dataset), [0, 1])
+    assert metrics["test"].accuracy.min() > 0.85
+
+
+def test_errors_are_one_line():
+    data = training.place(images(50))
+    with pytest.raises(ValueError, match="batch_size is 100, expected at most the 50 training images"):
+        next(training.train(protocol(), settings(), data, [0]))
+    with pytest.raises(ValueError, match="schedule is 'linear', expected one of constant, cosine"):
+        next(training.train(protocol(batch_size=5, schedule="linear"), settings(), data, [0]))
