@@ -90,6 +90,16 @@ def check() -> None:
         raise ValueError("no data set given, as in --dataset=digits")
     for name in dataset_names():
         datasets.check(name, FLAGS.data_dir)
+        if name in datasets.REGISTRY:
+            spec = datasets.REGISTRY[name]
+            examples = spec.train_size - (0 if spec.val_size else spec.train_size // 10)
+            title, task = name, spec.task
+        else:
+            own = datasets.load(name)
+            title, task, examples = own.name, own.task, len(own.train.images)
+        choose_loss(title, task)
+        if FLAGS.batch_size > examples:
+            raise ValueError(f"batch_size is {FLAGS.batch_size}, expected at most the {examples} training images of {title}")
     records.check_new(out_dir())
 
 
@@ -123,19 +133,19 @@ def make_settings(rule: str) -> training.Settings:
     return training.Settings(rates, factor * decay, given("scale", row.scales), mirroring)
 
 
-def make_protocol(rule: str, dataset: datasets.Dataset) -> training.Protocol:
-    """What is fixed about the rule's runs on a data set.
+def choose_loss(name: str, task: str) -> losses.Loss:
+    """--loss, or the one that fits the task; ValueError where they do not fit each other."""
+    if task == "multi-label" and FLAGS.loss == "cross_entropy":
+        raise ValueError(f"--loss=cross_entropy needs one label for each image, {name} has several")
+    return losses.LOSSES[FLAGS.loss or ("sigmoid_cross_entropy" if task == "multi-label" else "cross_entropy")]
 
-    Raises:
-      ValueError: the loss does not fit the labels.
-    """
-    multi_label = dataset.task == "multi-label"
-    loss = FLAGS.loss or ("sigmoid_cross_entropy" if multi_label else "cross_entropy")
-    if multi_label and loss == "cross_entropy":
-        raise ValueError(f"--loss=cross_entropy needs one label for each image, {dataset.name} has several")
+
+def make_protocol(rule: str, dataset: datasets.Dataset) -> training.Protocol:
+    """What is fixed about the rule's runs on a data set."""
+    known = datasets.REGISTRY.get(dataset.name)
     return training.Protocol(
         make_circuit(rule, dataset.pixels, dataset.classes),
-        losses.LOSSES[loss],
+        choose_loss(dataset.name, dataset.task),
         FLAGS.batch_size,
         FLAGS.epochs,
         schedule=FLAGS.schedule,
@@ -143,7 +153,7 @@ def make_protocol(rule: str, dataset: datasets.Dataset) -> training.Protocol:
         decay_times_rate=FLAGS.decay_times_rate,
         mirror_steps_before=FLAGS.mirror_steps_before,
         mirror_steps_after=FLAGS.mirror_steps_after,
-        auc=multi_label or (dataset.name in datasets.REGISTRY and datasets.REGISTRY[dataset.name].auc),
+        auc=dataset.task == "multi-label" or (known is not None and known.auc),
     )
 
 

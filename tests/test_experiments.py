@@ -1,0 +1,125 @@
+"""Every experiment script as a user runs it, for two steps; and every wrong flag before anything is made."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
+
+
+def run(script, *arguments, cwd):
+    command = [sys.executable, SCRIPTS / script, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A user's own file: two steps of 16 images, three classes, 4 x 3 pixels of two channels."""
+    path = tmp_path_factory.mktemp("images") / "mine.npz"
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 36), ("test", 10)):
+        arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 2), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
+    np.savez(path, **arrays)
+    return path
+
+
+SMALL = ("--epochs=1", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5")
+
+
+@pytest.fixture(scope="module")
+def table1(images, tmp_path_factory):
+    """A finished run of table1.py on the user's own images."""
+    cwd = tmp_path_factory.mktemp("table1")
+    done = run("table1.py", f"--dataset={images}", "--downstream_widths=7,4", "--out_dir=out", *SMALL, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done, cwd / "out"
+
+
+def test_table1_prints_a_table_and_leaves_its_records(table1):
+    done, folder = table1
+    for title in ("SGD", "Feedback Alignment", "Weight Mirroring", "Kolen–Pollack", "SAM"):
+        assert title in done.stdout
+    names = {"manifest.json", "metrics.jsonl", "table.md", "table.csv", "curves.png"}
+    assert {path.name for path in folder.iterdir()} == names
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 5 * 2 * 2  # rules, seeds, epochs 0 and 1
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["data"]["mine"]["sizes"] == {"train": 33, "val": 3, "test": 10}
+    assert len(manifest["data"]["mine"]["sha256"]["test_images"]) == 64
+    with open(folder / "table.csv", newline="") as file:
+        assert [entry["rule"] for entry in csv.DictReader(file)] == ["sgd", "fa", "wm", "kp", "sam"]
+
+
+def test_rules_share_their_initial_forward_weights(table1):
+    """The same seed gives every rule the same W, so their losses before training are equal."""
+    rows = [json.loads(line) for line in (table1[1] / "metrics.jsonl").read_text().splitlines()]
+    for seed in (0, 1):
+        first = {row["test_loss"] for row in rows if row["seed"] == seed and row["epoch"] == 0}
+        assert len(first) == 1
+
+
+def test_the_table_is_made_again_from_the_rows_alone(table1):
+    _, folder = table1
+    files = [folder / name for name in ("table.md", "table.csv")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    done = run("table1.py", f"--remake={folder}", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_multi_label_images_are_measured_by_auc_too(tmp_path):
+    random = np.random.default_rng(1)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = random.integers(256, size=(40, 3, 3, 1), dtype=np.uint8)
+        arrays[f"{split}_labels"] = random.integers(2, size=(40, 4)).astype(np.uint8)
+    np.savez(tmp_path / "labels.npz", **arrays)
+    done = run("table1.py", "--dataset=labels.npz", "--out_dir=out", "--rules=sgd,sam", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "macro AUC" in done.stdout and (tmp_path / "out" / "auc.csv").is_file()
+    last = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["test_auc"] <= 1
+
+
+WRONG = [
+    (("--rules=sgd,smm",), "rule 'smm' is unknown (did you mean sam?), expected sgd, fa, wm, kp, sam"),
+    (("--dataset=cifar",), "unknown data set 'cifar'; nearest: cifar10"),
+    (("--dataset=missing.npz",), "missing.npz: expected an npz file, found none"),
+    (("--hidden_widths=20,-3",), "'-3' is no width, expected positive whole numbers"),
+    (("--downstream_widths=20",), "downstream_widths has 1 entries, expected 3 (one for each hidden layer)"),
+    (("--epochs=0",), "flag --epochs=0: 0 is not a positive integer"),
+    (("--activation=swish",), "value should be one of <relu|leaky_relu|tanh|sigmoid|gelu|linear>"),
+    (("--rate_w=-1",), "flag --rate_w=-1"),
+    (("--rate_u=1",), "Unknown command line flag 'rate_u'"),
+    (("cifar10",), "'cifar10' is no flag: flags begin with --, as in --dataset=cifar10"),
+    (("--remake=nowhere",), "nowhere has no manifest.json: expected the folder of a run"),
+    (("--dataset=digits,chestmnist", "--loss=cross_entropy"), "--loss=cross_entropy needs one label for each image, chestmnist has several"),
+    (("--batch_size=1296",), "batch_size is 1296, expected at most the 1295 training images of digits"),
+    (("--out_dir=full",), "out_dir full is not an empty folder: give another, or move it away"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_a_wrong_flag_gets_one_clear_line_and_makes_nothing(arguments, line, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("precious")
+    done = run("table1.py", *arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert line in done.stderr and "Traceback" not in done.stderr
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["full", "full/mine.txt"]
+
+
+def test_ones_own_images_are_checked_before_anything_is_made(images, tmp_path):
+    done = run("table1.py", f"--dataset=digits,{images}", "--batch_size=100", "--out_dir=out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "batch_size is 100, expected at most the 33 training images of mine" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
