@@ -40,7 +40,9 @@ def multiply_adds(circuit) -> int:
     if "w_bar" in circuit.plastic:
         count += sum(shapes["w_bar"])
         if shapes["v"]:  # V (a bᵀ), once for the batch
-            count += sum(v * post_pre[1] for v, post_pre in zip(shapes["v"], circuit.shapes.w_bar, strict=True)) // BATCH
+            count += (
+                sum(v * post_pre[1] for v, post_pre in zip(shapes["v"], circuit.shapes.w_bar, strict=True)) // BATCH
+            )
     return count
 
 
@@ -123,7 +125,8 @@ def main(argv):
     for column in ("what", "measured", "limit"):
         table.add_column(column)
     for entry in steps:
-        shown = f"{entry['ratio']:.2f}  ({entry['sam_ms']:.2f} / {entry['sgd_ms']:.2f} ms; counted {entry['counted_ratio']:.2f})"
+        times = f"{entry['sam_ms']:.2f} / {entry['sgd_ms']:.2f} ms"
+        shown = f"{entry['ratio']:.2f}  ({times}; counted {entry['counted_ratio']:.2f})"
         table.add_row(f"sam step / sgd step, {entry['size']}", shown, "1.6")
     table.add_row("memory of a CIFAR-10 run", f"{memory:.2f} GB", "2 GB")
     table.add_row("import sam_jax", f"{start_up:.2f} s", "1 s")

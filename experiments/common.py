@@ -26,7 +26,9 @@ flags.DEFINE_integer("batch_size", 256, "examples in a batch", lower_bound=1)
 flags.DEFINE_list("hidden_widths", ["200", "200", "200"], "neurons of each hidden layer")
 flags.DEFINE_list("downstream_widths", None, "downstream neurons of each hidden layer, for sam (default: as upstream)")
 flags.DEFINE_enum("activation", "relu", ACTIVATIONS, "nonlinearity of the upstream stream")
-flags.DEFINE_enum("loss", None, list(losses.LOSSES), "default: cross_entropy; sigmoid_cross_entropy for multi-label data")
+flags.DEFINE_enum(
+    "loss", None, list(losses.LOSSES), "default: cross_entropy; sigmoid_cross_entropy for multi-label data"
+)
 flags.DEFINE_enum("schedule", "cosine", training.SCHEDULES, "of rates and decay alike")
 flags.DEFINE_float("warmup_epochs", 0.0, "epochs of linear rise of rates and decay", lower_bound=0)
 for _pathway in PATHWAYS:
@@ -99,7 +101,9 @@ def check() -> None:
             title, task, examples = own.name, own.task, len(own.train.images)
         choose_loss(title, task)
         if FLAGS.batch_size > examples:
-            raise ValueError(f"batch_size is {FLAGS.batch_size}, expected at most the {examples} training images of {title}")
+            raise ValueError(
+                f"batch_size is {FLAGS.batch_size}, expected at most the {examples} training images of {title}"
+            )
     records.check_new(out_dir())
 
 

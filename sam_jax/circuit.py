@@ -14,6 +14,7 @@ At the output the streams meet one to one (Fig. 1, orange arrows), so V̄^{L-1} 
 """
 
 import dataclasses
+import itertools
 from typing import Any, NamedTuple
 
 PATHWAYS = ("w", "w_bar", "v", "v_bar")
@@ -80,13 +81,15 @@ class Circuit:
     error_signal: str = "vector"
 
     def __post_init__(self):
-        def settle(field, value):
+        if unknown := set(self.plastic) - set(PATHWAYS):
+            raise ValueError(f"plastic names {min(unknown)!r}, expected a subset of {', '.join(PATHWAYS)}")
+        settled = {
+            "widths": tuple(self.widths),
+            "downstream_widths": tuple(self.downstream_widths) or tuple(self.widths)[1:-1],
+            "plastic": tuple(p for p in PATHWAYS if p in self.plastic),  # equal circuits, equal hashes
+        }
+        for field, value in settled.items():
             object.__setattr__(self, field, value)
-
-        settle("widths", tuple(self.widths))
-        settle("downstream_widths", tuple(self.downstream_widths) or self.hidden_widths)
-        settle("plastic", tuple(p for p in PATHWAYS if p in self.plastic) if self._named() else ())
-        self._check_widths()
         for field, known in (
             ("activation", ACTIVATIONS),
             ("downstream_activation", DOWNSTREAM_ACTIVATIONS),
@@ -95,20 +98,13 @@ class Circuit:
         ):
             if getattr(self, field) not in known:
                 raise ValueError(f"{field} is {getattr(self, field)!r}, expected one of {', '.join(known)}")
+        self._check_widths()
         for pathway in self.plastic:
             if pathway not in self.stored:
-                raise ValueError(f"{pathway} cannot be plastic: this circuit does not store it ({self._why(pathway)})")
+                why = "W̄ is tied to Wᵀ" if pathway == "w_bar" else "one_to_one fixes V = V̄ = I"
+                raise ValueError(f"{pathway} cannot be plastic: this circuit does not store it ({why})")
         if "w_bar" in self.plastic and self.feedback_weights == "mirrored":
             raise ValueError("w_bar is mirrored, so eq. (9) cannot change it too: leave it out of plastic")
-
-    def _named(self):
-        unknown = [p for p in self.plastic if p not in PATHWAYS]
-        if unknown:
-            raise ValueError(f"plastic names {unknown[0]!r}, expected a subset of {', '.join(PATHWAYS)}")
-        return True
-
-    def _why(self, pathway):
-        return "W̄ is tied to Wᵀ" if pathway == "w_bar" else "one_to_one fixes V = V̄ = I"
 
     def _check_widths(self):
         if len(self.widths) < 2:
@@ -149,8 +145,8 @@ class Circuit:
         """The [post, pre] shape of every matrix, for the stored pathways."""
         up, down = self.widths, self.downstream_widths + self.widths[-1:]
         every = Synapses(
-            w=tuple(zip(up[1:], up[:-1], strict=True)),
-            w_bar=tuple(zip(down[:-1], down[1:], strict=True)),
+            w=tuple((post, pre) for pre, post in itertools.pairwise(up)),
+            w_bar=tuple(itertools.pairwise(down)),
             v=tuple(zip(down[:-1], up[1:-1], strict=True)),
             v_bar=tuple(zip(up[1:-1], down[:-1], strict=True)),
         )

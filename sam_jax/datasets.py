@@ -95,9 +95,7 @@ def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) ->
     elif name not in REGISTRY:
         near = difflib.get_close_matches(str(name), REGISTRY, n=1, cutoff=0.0)[0]
         known = ", ".join(REGISTRY)
-        raise ValueError(
-            f"unknown data set {str(name)!r}; nearest: {near}; known: {known}; or a PATH.npz"
-        )
+        raise ValueError(f"unknown data set {str(name)!r}; nearest: {near}; known: {known}; or a PATH.npz")
 
 
 def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> Dataset:
@@ -163,24 +161,17 @@ def _placed_by_hand(spec: Spec, folder: pathlib.Path) -> dict[str, pathlib.Path]
 def _is_namesake(path: pathlib.Path, archive: Archive) -> bool:
     """Whether it is another data set's archive of the same name (MNIST and Fashion-MNIST)."""
     others = (other for spec in REGISTRY.values() for other in spec.archives)
-    namesakes = [
-        other for other in others if other.file_name == archive.file_name and other != archive
-    ]
+    namesakes = [other for other in others if other.file_name == archive.file_name and other != archive]
     return any(
-        other.size == path.stat().st_size and other.sha256 == downloads.digest(path, "sha256")
-        for other in namesakes
+        other.size == path.stat().st_size and other.sha256 == downloads.digest(path, "sha256") for other in namesakes
     )
 
 
-def _fitting(
-    spec: Spec, where: object, arrays: formats.Arrays, remedy: str = formats.FETCH_AGAIN
-) -> formats.Arrays:
+def _fitting(spec: Spec, where: object, arrays: formats.Arrays, remedy: str = formats.FETCH_AGAIN) -> formats.Arrays:
     """The arrays, if they have the sizes, shape and labels that the registry states."""
     sizes = {"train": spec.train_size, "val": spec.val_size, "test": spec.test_size}
     expected = {split: (size, *spec.shape) for split, size in sizes.items() if size is not None}
-    found = {
-        split: arrays[f"{split}_images"].shape for split in SPLITS if f"{split}_images" in arrays
-    }
+    found = {split: arrays[f"{split}_images"].shape for split in SPLITS if f"{split}_images" in arrays}
     if found != expected:
         raise formats.fault(where, f"{spec.title}'s images {expected}", str(found), remedy)
     row = () if spec.task == "single-label" else (spec.classes,)

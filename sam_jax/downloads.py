@@ -87,9 +87,7 @@ def look(archives: Sequence[Archive], timeout: float = 6.0) -> str | None:
     def ask(url: str) -> None:
         answers[url] = _problem(url, timeout)
 
-    threads = [
-        threading.Thread(target=ask, args=(archive.url,), daemon=True) for archive in archives
-    ]
+    threads = [threading.Thread(target=ask, args=(archive.url,), daemon=True) for archive in archives]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + timeout
@@ -161,9 +159,7 @@ def make_builder(
 
     # TFDS checks size and SHA-256; `verify` adds MD5, where only that is known.
     sums = {
-        archive.url: tfds.download.checksums.UrlInfo(
-            archive.size, archive.sha256, archive.file_name
-        )
+        archive.url: tfds.download.checksums.UrlInfo(archive.size, archive.sha256, archive.file_name)
         for archive in spec.archives
         if archive.sha256 is not None and archive.size is not None
     }
@@ -181,9 +177,7 @@ def make_builder(
 
         def _info(self):
             labels = () if spec.task == "single-label" else (spec.classes,)
-            bytes_of = functools.partial(
-                tfds.features.Tensor, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES
-            )
+            bytes_of = functools.partial(tfds.features.Tensor, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
             features = {"image": bytes_of(shape=spec.shape), "label": bytes_of(shape=labels)}
             return tfds.core.DatasetInfo(
                 builder=self,
@@ -194,15 +188,11 @@ def make_builder(
             )
 
         def _split_generators(self, dl_manager):
-            paths = [
-                present.get(archive.file_name) or self._fetch(dl_manager, archive)
-                for archive in spec.archives
-            ]
+            paths = [present.get(archive.file_name) or self._fetch(dl_manager, archive) for archive in spec.archives]
             arrays = read(paths)
             splits = [split for split in SPLITS if f"{split}_images" in arrays]
             return {
-                split: self._generate_examples(arrays[f"{split}_images"], arrays[f"{split}_labels"])
-                for split in splits
+                split: self._generate_examples(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in splits
             }
 
         def _fetch(self, dl_manager, archive):

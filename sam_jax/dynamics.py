@@ -94,7 +94,7 @@ def feedback(circuit: Circuit, state: State, error: jax.Array) -> State:
     for i in reversed(range(len(circuit.hidden_widths))):
         w_bar = state.synapses.w[i + 1].T if circuit.feedback_weights == "tied" else state.synapses.w_bar[i]
         sent = error if len(h_bar) == 1 else _sent_downstream(circuit, h_bar[0], gates[i + 1])
-        h_bar = (_collapse(circuit, sent @ w_bar.T),) + h_bar  # eq. (6)  h̄^l = W̄^l D_d^{l+1} h̄^{l+1}
+        h_bar = (_collapse(circuit, sent @ w_bar.T), *h_bar)  # eq. (6)  h̄^l = W̄^l D_d^{l+1} h̄^{l+1}
     return state._replace(activity=Activity(h, h_bar))
 
 

@@ -62,9 +62,7 @@ def _idx(path: str | os.PathLike, dimensions: int) -> np.ndarray:
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", dimensions, offset=4))
     expected = int(np.prod(shape, dtype=object))
     if len(data) - header != expected:
-        raise fault(
-            path, f"{expected} bytes for shape {shape}", f"{len(data) - header}", FETCH_AGAIN
-        )
+        raise fault(path, f"{expected} bytes for shape {shape}", f"{len(data) - header}", FETCH_AGAIN)
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
@@ -105,9 +103,7 @@ def _tar_members(path: str | os.PathLike, names: Sequence[str]) -> dict[str, byt
 def _records(path: object, name: str, data: bytes, size: int) -> np.ndarray:
     """Bytes as records of a fixed size: uint8 [N, size]."""
     if not data or len(data) % size:
-        raise fault(
-            f"{path} ({name})", f"records of {size} bytes", f"{len(data)} bytes", FETCH_AGAIN
-        )
+        raise fault(f"{path} ({name})", f"records of {size} bytes", f"{len(data)} bytes", FETCH_AGAIN)
     return np.frombuffer(data, np.uint8).reshape(-1, size)
 
 
@@ -210,9 +206,7 @@ def npz(paths: Paths) -> Arrays:
         if f"{split}_images" in arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
             arrays[f"{split}_images"] = _checked_images(f"{path}: {split}_images", images)
-            arrays[f"{split}_labels"] = _checked_labels(
-                f"{path}: {split}_labels", labels, len(images)
-            )
+            arrays[f"{split}_labels"] = _checked_labels(f"{path}: {split}_labels", labels, len(images))
     return arrays
 
 

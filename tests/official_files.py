@@ -22,9 +22,7 @@ import scipy.io
 from sam_jax.downloads import Archive
 
 
-def examples(
-    count: int, shape: tuple[int, int, int], classes: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def examples(count: int, shape: tuple[int, int, int], classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Images in which no two pixels agree by rule (an exchanged axis shows), and labels.
 
     Every class occurs once before any occurs again.
@@ -36,9 +34,7 @@ def examples(
 
 def write_idx(path: pathlib.Path, array: np.ndarray) -> pathlib.Path:
     """MNIST: two zero bytes, 0x08 for uint8, the number of dimensions, sizes big-endian, bytes."""
-    header = struct.pack(">BBBB", 0, 0, 0x08, array.ndim) + struct.pack(
-        f">{array.ndim}I", *array.shape
-    )
+    header = struct.pack(">BBBB", 0, 0, 0x08, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
     return path
 
@@ -78,8 +74,7 @@ def write_cifar10(path: pathlib.Path, train, test) -> pathlib.Path:
     folder = "cifar-10-batches-bin/"
     members = {folder + "readme.html": b"<html>", folder + "test_batch.bin": cifar10_records(*test)}
     named = [
-        (f"{folder}data_batch_{number}.bin", cifar10_records(*batch))
-        for number, batch in enumerate(batches, start=1)
+        (f"{folder}data_batch_{number}.bin", cifar10_records(*batch)) for number, batch in enumerate(batches, start=1)
     ]
     return write_tar(path, members | dict(reversed(named)))
 
@@ -152,9 +147,7 @@ def server(folder: pathlib.Path, handle=None) -> Iterator[tuple[str, list[str]]]
             self.send_header("Content-Length", str(path.stat().st_size))
             self.end_headers()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                (handle or (lambda handler, data: handler.wfile.write(data)))(
-                    self, path.read_bytes()
-                )
+                (handle or (lambda handler, data: handler.wfile.write(data)))(self, path.read_bytes())
 
         def log_message(self, *args):
             pass

@@ -364,10 +364,7 @@ def test_many_at_once(tmp_path, small):
     train, test = mnist(), mnist(12, seed=1)
     small("mnist", train, test, files.write_mnist(tmp_path, train, test))
     found = []
-    threads = [
-        threading.Thread(target=lambda: found.append(datasets.load("mnist", tmp_path)))
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: found.append(datasets.load("mnist", tmp_path))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -127,9 +127,7 @@ def test_a_silent_host_fails_within_ten_seconds(tmp_path, published):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         published("mnist", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         start = time.monotonic()
-        fails(
-            ConnectionError, lambda: datasets.load("mnist", tmp_path), "cannot download", tmp_path
-        )
+        fails(ConnectionError, lambda: datasets.load("mnist", tmp_path), "cannot download", tmp_path)
         assert time.monotonic() - start < 10
 
 

@@ -102,7 +102,10 @@ WRONG = [
     (("--rate_u=1",), "Unknown command line flag 'rate_u'"),
     (("cifar10",), "'cifar10' is no flag: flags begin with --, as in --dataset=cifar10"),
     (("--remake=nowhere",), "nowhere has no manifest.json: expected the folder of a run"),
-    (("--dataset=digits,chestmnist", "--loss=cross_entropy"), "--loss=cross_entropy needs one label for each image, chestmnist has several"),
+    (
+        ("--dataset=digits,chestmnist", "--loss=cross_entropy"),
+        "--loss=cross_entropy needs one label for each image, chestmnist has several",
+    ),
     (("--batch_size=1296",), "batch_size is 1296, expected at most the 1295 training images of digits"),
     (("--out_dir=full",), "out_dir full is not an empty folder: give another, or move it away"),
 ]

@@ -66,9 +66,7 @@ def test_stl10_stops_before_the_unlabelled_images(tmp_path):
 def test_members_are_found_by_exact_base_name_and_nothing_is_written(tmp_path):
     train, test = files.examples(5, (32, 32, 3), 10), files.examples(2, (32, 32, 3), 10)
     members = {
-        f"../../data_batch_{n + 1}.bin": files.cifar10_records(
-            train[0][n : n + 1], train[1][n : n + 1]
-        )
+        f"../../data_batch_{n + 1}.bin": files.cifar10_records(train[0][n : n + 1], train[1][n : n + 1])
         for n in range(5)
     }
     members |= {"x/not_test_batch.bin": b"?", "/test_batch.bin": files.cifar10_records(*test)}

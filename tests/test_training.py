@@ -35,8 +35,7 @@ def settings(rule="sgd", **fields):
 
 def last(protocol, settings, data, seeds):
     """The final runs and metrics, on the host."""
-    for _, runs, metrics in training.train(protocol, settings, data, seeds):
-        pass
+    *_, (_, runs, metrics) = training.train(protocol, settings, data, seeds)
     return runs, jax.device_get(metrics)
 
 
@@ -170,7 +169,9 @@ def test_a_second_run_compiles_nothing_new():
     last(protocol("sam"), settings("sam"), data, [0, 1])
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        other = settings("sam", decay=1e-3, rates=sj.Synapses(0.2, 0.1, 0.1, 0.3), scales=sj.Synapses(2.0, 1.0, 1.0, 1.0))
+        other = settings(
+            "sam", decay=1e-3, rates=sj.Synapses(0.2, 0.1, 0.1, 0.3), scales=sj.Synapses(2.0, 1.0, 1.0, 1.0)
+        )
         last(protocol("sam"), other, data, [7, 8])
         assert compilations == []
         last(protocol("sam", hidden=(8, 6)), other, data, [7, 8])
