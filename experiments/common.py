@@ -43,6 +43,7 @@ flags.DEFINE_integer("mirror_steps_before", 500, "mirror steps before training",
 flags.DEFINE_integer("mirror_steps_after", 1, "mirror steps after each update", lower_bound=0)
 flags.DEFINE_string("data_dir", None, "folder of data sets (default: $SAM_JAX_DATA_DIR, else a cache folder)")
 flags.DEFINE_string("out_dir", None, "new folder for the results (default: one in runs/)")
+flags.DEFINE_bool("save_synapses", False, "also leave each rule's trained synapses, all seeds, in the results")
 flags.DEFINE_enum("precision", "highest", PRECISIONS, "of float32 matrix products, where the device has several")
 
 
@@ -198,6 +199,8 @@ def train_rule(folder, dataset, rule, data, on_epoch) -> None:
         records.append(folder, rows)
         on_epoch()
         start = time.perf_counter()
+    if FLAGS.save_synapses:
+        records.save_synapses(folder / f"{dataset.name}_{rule}.msgpack", runs.synapses)
 
 
 def progress(console: Console) -> Progress:

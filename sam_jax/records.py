@@ -1,4 +1,4 @@
-"""A run's folder: `manifest.json`, what was run and on what; `metrics.jsonl`, a row for each result.
+"""A run's folder: `manifest.json`, what was run and on what; `metrics.jsonl`, a row for each result; synapses.
 
 Rows are appended as they come, so that an interrupted run keeps all it has measured. Tables and
 figures are made from these two files alone.
@@ -15,7 +15,11 @@ import sys
 import time
 from collections.abc import Iterable
 
+import flax.serialization
 import jax
+import numpy as np
+
+from sam_jax.circuit import Circuit, Synapses
 
 PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
 MANIFEST, METRICS = "manifest.json", "metrics.jsonl"
@@ -68,6 +72,32 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
             raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
     rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     return json.loads((folder / MANIFEST).read_text()), rows
+
+
+def save_synapses(path: str | os.PathLike, synapses: Synapses) -> None:
+    """Writes synapses as flax's msgpack, whole or not at all."""
+    path = pathlib.Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(flax.serialization.to_bytes(jax.device_get(synapses)))
+    partial.replace(path)
+
+
+def load_synapses(path: str | os.PathLike, circuit: Circuit) -> Synapses:
+    """The synapses of that circuit in the file, with the leading axis of runs that they were saved with.
+
+    Raises:
+      ValueError: the file holds the synapses of another circuit.
+    """
+    template = Synapses(*(tuple(np.zeros(shape) for shape in shapes) for shapes in circuit.shapes))
+    try:
+        found = flax.serialization.from_bytes(template, pathlib.Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} holds no synapses of this circuit: {error}") from None
+    for pathway, shapes in circuit.shapes._asdict().items():
+        shapes_found = tuple(matrix.shape[-2:] for matrix in getattr(found, pathway))
+        if shapes_found != shapes:
+            raise ValueError(f"{path} holds {pathway} of shapes {shapes_found}, expected {shapes}")
+    return found
 
 
 def environment() -> dict:

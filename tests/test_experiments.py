@@ -37,7 +37,7 @@ SMALL = ("--epochs=1", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5")
 def table1(images, tmp_path_factory):
     """A finished run of table1.py on the user's own images."""
     cwd = tmp_path_factory.mktemp("table1")
-    done = run("table1.py", f"--dataset={images}", "--downstream_widths=7,4", "--out_dir=out", *SMALL, cwd=cwd)
+    done = run("table1.py", f"--dataset={images}", "--downstream_widths=7,4", "--out_dir=out", "--save_synapses", *SMALL, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done, cwd / "out"
 
@@ -47,7 +47,8 @@ def test_table1_prints_a_table_and_leaves_its_records(table1):
     for title in ("SGD", "Feedback Alignment", "Weight Mirroring", "Kolen–Pollack", "SAM"):
         assert title in done.stdout
     names = {"manifest.json", "metrics.jsonl", "table.md", "table.csv", "curves.png"}
-    assert {path.name for path in folder.iterdir()} == names
+    synapses = {f"mine_{rule}.msgpack" for rule in ("sgd", "fa", "wm", "kp", "sam")}
+    assert {path.name for path in folder.iterdir()} == names | synapses
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 5 * 2 * 2  # rules, seeds, epochs 0 and 1
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -51,7 +51,7 @@ def test_where_it_settles(activation):
     Cauchy-Schwarz gives Var(ξ y) <= sqrt(E ξ⁴ E z⁴) = 3 σ² s², or for the sigmoid E ξ² = σ².
     """
     circuit = sj.wm((3, 5, 4, 2), activation=activation)
-    sigma, eta, decay, examples = 0.8, 0.05, 0.05, 1024
+    sigma, eta, decay, examples = 0.8, 0.05, 0.05, 512
     state = sj.State(random_synapses(circuit))
     settings = sj.Mirroring(sigma, eta, decay)
     after = mirror(circuit, state, jax.random.key(1), settings, batch_size=examples, steps=500)  # 0.95^500 = 7e-12

@@ -3,8 +3,11 @@
 import csv
 import math
 
+import chex
+import jax
 import pytest
 
+import sam_jax as sj
 from sam_jax import figures, records, tables
 
 
@@ -99,6 +102,18 @@ def test_a_folder_that_holds_something_is_never_written_to(tmp_path):
 def test_a_folder_without_records_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no manifest\.json: expected the folder of a run"):
         records.read(tmp_path)
+
+
+def test_synapses_come_back_and_only_into_their_own_circuit(tmp_path):
+    circuit = sj.sam((5, 4, 3), (6,))
+    both = jax.vmap(lambda key: sj.init(circuit, key).synapses)(jax.random.split(jax.random.key(0), 2))
+    records.save_synapses(tmp_path / "sam.msgpack", both)
+    chex.assert_trees_all_equal(records.load_synapses(tmp_path / "sam.msgpack", circuit), jax.device_get(both))
+    assert [path.name for path in tmp_path.iterdir()] == ["sam.msgpack"]
+    with pytest.raises(ValueError, match=r"holds w of shapes \(\(4, 5\), \(3, 4\)\), expected"):
+        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 7, 3), (6,)))
+    with pytest.raises(ValueError, match="holds no synapses of this circuit"):
+        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 4, 4, 3)))
 
 
 def test_curves_draw_each_rules_mean_and_stop_where_all_seeds_are_lost(tmp_path, monkeypatch):
