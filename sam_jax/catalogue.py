@@ -14,12 +14,22 @@ from typing import Literal
 import numpy as np
 
 from sam_jax import formats
-from sam_jax.downloads import Archive
 
 Task = Literal["single-label", "multi-label"]
 
 # Fixed for good: the same images are held out on every machine and in every release.
 SPLIT_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """A file that a publisher offers. `size` in bytes; a sum is lower-case hex, None if unknown."""
+
+    url: str
+    file_name: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

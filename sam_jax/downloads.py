@@ -6,7 +6,6 @@ about to happen: a machine that has the data needs no TFDS.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import io
@@ -18,27 +17,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sam_jax import formats
-
-if TYPE_CHECKING:
-    from sam_jax.datasets import Spec
+from sam_jax.catalogue import Archive, Spec
 
 SPLITS = ("train", "val", "test")
-
-
-@dataclasses.dataclass(frozen=True)
-class Archive:
-    """A file that a publisher offers. `size` in bytes; a sum is lower-case hex, None if unknown."""
-
-    url: str
-    file_name: str
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
 
 
 def digest(path: str | os.PathLike, algorithm: str) -> str:
@@ -98,14 +83,14 @@ def look(archives: Sequence[Archive], timeout: float = 6.0) -> str | None:
     return next((problem for problem in problems if problem is not None), None)
 
 
-def _unavailable(spec: "Spec", archives: Sequence[Archive], folder: object, why: str) -> str:
+def _unavailable(spec: Spec, archives: Sequence[Archive], folder: object, why: str) -> str:
     files = ", ".join(f"{archive.file_name} from {archive.url}" for archive in archives)
     why = " ".join(why.split())  # one line, whatever other people's errors look like
     return f"{spec.name}: cannot download ({why}); put into {folder}: {files}"
 
 
 def download(
-    spec: "Spec",
+    spec: Spec,
     present: Mapping[str, pathlib.Path],
     folder: pathlib.Path,
     read: Callable[[Sequence[pathlib.Path]], formats.Arrays],
@@ -150,7 +135,7 @@ def download(
 
 
 def make_builder(
-    spec: "Spec",
+    spec: Spec,
     present: Mapping[str, pathlib.Path],
     read: Callable[[Sequence[pathlib.Path]], formats.Arrays],
 ) -> type:

@@ -36,7 +36,7 @@ def optimizer(
 
     def update(directions, step, synapses=None):
         if synapses is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("update got no params, expected the synapses as its third argument: decay needs them")
         scale = schedule(step)
 
         def change(pathway):

@@ -12,7 +12,7 @@ from sam_jax.mirror import Mirroring
 CRITERIA = tuple(f"{kind} {arrow}" for kind in ("connectivity", "plasticity") for arrow in ("u→u", "d→d", "u→d", "d→u"))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # a row is itself: hashable by identity
 class Rule:
     """A learning rule: the circuit's settings, and the numbers that go with them.
 

@@ -37,7 +37,15 @@ SMALL = ("--epochs=1", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5")
 def table1(images, tmp_path_factory):
     """A finished run of table1.py on the user's own images."""
     cwd = tmp_path_factory.mktemp("table1")
-    done = run("table1.py", f"--dataset={images}", "--downstream_widths=7,4", "--out_dir=out", "--save_synapses", *SMALL, cwd=cwd)
+    done = run(
+        "table1.py",
+        f"--dataset={images}",
+        "--downstream_widths=7,4",
+        "--out_dir=out",
+        "--save_synapses",
+        *SMALL,
+        cwd=cwd,
+    )
     assert done.returncode == 0, done.stderr
     return done, cwd / "out"
 
