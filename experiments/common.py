@@ -30,7 +30,7 @@ flags.DEFINE_enum(
     "loss", None, list(losses.LOSSES), "default: cross_entropy; sigmoid_cross_entropy for multi-label data"
 )
 flags.DEFINE_enum("schedule", "cosine", training.SCHEDULES, "of rates and decay alike")
-flags.DEFINE_float("warmup_epochs", 0.0, "epochs of linear rise of rates and decay", lower_bound=0)
+flags.DEFINE_float("warmup_epochs", 2.0, "epochs of linear rise of rates and decay", lower_bound=0)
 for _pathway in PATHWAYS:
     flags.DEFINE_float(f"rate_{_pathway}", None, f"learning rate of {_pathway} (default: the rule's)", lower_bound=0)
     flags.DEFINE_float(f"scale_{_pathway}", None, f"initial scale of {_pathway} (default: the rule's)", lower_bound=0)

@@ -40,25 +40,48 @@ class Rule:
 
 
 _ONE_TO_ONE = {"one_to_one": True, "downstream_activation": "gate"}
-_LAYERED = {"rates": Synapses(0.1, 0.1, 0.0, 0.0), "decay": 0.0, "scales": Synapses(1.0, 1.0, 1.0, 1.0)}
+_EVEN = Synapses(1.0, 1.0, 1.0, 1.0)
 
-sgd = Rule("sgd", "SGD", {**_ONE_TO_ONE, "feedback_weights": "tied", "plastic": ("w",)}, **_LAYERED)
-fa = Rule("fa", "Feedback Alignment", {**_ONE_TO_ONE, "plastic": ("w",)}, **_LAYERED)
+sgd = Rule(
+    "sgd",
+    "SGD",
+    {**_ONE_TO_ONE, "feedback_weights": "tied", "plastic": ("w",)},
+    rates=Synapses(w=0.1, w_bar=0.0, v=0.0, v_bar=0.0),
+    decay=0.0,
+    scales=_EVEN,
+)
+fa = Rule(
+    "fa",
+    "Feedback Alignment",
+    {**_ONE_TO_ONE, "plastic": ("w",)},
+    rates=Synapses(w=0.03, w_bar=0.0, v=0.0, v_bar=0.0),
+    decay=0.0,
+    scales=_EVEN,
+)
 wm = Rule(
     "wm",
     "Weight Mirroring",
     {**_ONE_TO_ONE, "feedback_weights": "mirrored", "plastic": ("w",)},
-    **_LAYERED,
+    rates=Synapses(w=0.05, w_bar=0.0, v=0.0, v_bar=0.0),  # W̄'s own rate is mirroring's
+    decay=0.0,
+    scales=_EVEN,
     mirroring=Mirroring(),
 )
-kp = Rule("kp", "Kolen–Pollack", {**_ONE_TO_ONE, "plastic": ("w", "w_bar")}, **{**_LAYERED, "decay": 1e-4})
+kp = Rule(
+    "kp",
+    "Kolen–Pollack",
+    {**_ONE_TO_ONE, "plastic": ("w", "w_bar")},
+    rates=Synapses(w=0.1, w_bar=0.1, v=0.0, v_bar=0.0),
+    decay=1e-4,
+    scales=_EVEN,
+)
 sam = Rule(
     "sam",
     "SAM",
     {"downstream_activation": "identity", "plastic": PATHWAYS},
-    rates=Synapses(0.1, 0.022, 0.025, 0.2),
-    decay=1e-4,
-    scales=Synapses(1.0, 0.2, 1.6, 1.6),
+    rates=Synapses(w=0.25, w_bar=0.075, v=0.5, v_bar=1.0),
+    decay=2.5e-4,
+    scales=Synapses(w=1.0, w_bar=0.3, v=1.0, v_bar=1.2),
 )
 RULES = {rule.name: rule for rule in (sgd, fa, wm, kp, sam)}
 
