@@ -10,7 +10,7 @@ table1: $(READY)
 	.venv/bin/python experiments/table1.py $(ARGS)
 
 test: $(READY)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n auto $(ARGS)
 
 lint: $(READY)
 	.venv/bin/ruff check .
