@@ -17,6 +17,7 @@ from sam_jax import formats
 
 Task = Literal["single-label", "multi-label"]
 
+SPLITS = ("train", "val", "test")
 # Fixed for good: the same images are held out on every machine and in every release.
 SPLIT_SEED = 0
 

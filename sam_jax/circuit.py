@@ -15,6 +15,7 @@ At the output the streams meet one to one (Fig. 1, orange arrows), so V̄^{L-1} 
 
 import dataclasses
 import itertools
+import operator
 from typing import Any, NamedTuple
 
 PATHWAYS = ("w", "w_bar", "v", "v_bar")
@@ -34,7 +35,7 @@ class Synapses(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """Potentials, before the nonlinearity: `h`, L arrays [B, d_l]; `h_bar`, L-1 arrays [B, d̄_l]."""
+    """Potentials, before the nonlinearity: `h`, L arrays [B, d_l]; `h_bar`, L-1 arrays [B, d̄_l], the last being ε."""
 
     h: tuple = ()
     h_bar: tuple = ()
@@ -45,6 +46,13 @@ class State(NamedTuple):
 
     synapses: Synapses
     activity: Activity = Activity()
+
+
+def _whole(widths):
+    for width in widths:
+        if isinstance(width, bool) or not hasattr(width, "__index__") or width < 1:
+            raise ValueError(f"a width is {width!r}, expected a positive whole number")
+    return tuple(map(operator.index, widths))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +91,10 @@ class Circuit:
     def __post_init__(self):
         if unknown := set(self.plastic) - set(PATHWAYS):
             raise ValueError(f"plastic names {min(unknown)!r}, expected a subset of {', '.join(PATHWAYS)}")
+        widths = _whole(self.widths)
         settled = {
-            "widths": tuple(self.widths),
-            "downstream_widths": tuple(self.downstream_widths) or tuple(self.widths)[1:-1],
+            "widths": widths,
+            "downstream_widths": _whole(self.downstream_widths) or widths[1:-1],
             "plastic": tuple(p for p in PATHWAYS if p in self.plastic),  # equal circuits, equal hashes
         }
         for field, value in settled.items():
@@ -114,9 +123,6 @@ class Circuit:
                 f"downstream_widths has {len(self.downstream_widths)} entries, expected "
                 f"{len(self.hidden_widths)} (one for each hidden layer)"
             )
-        for width in self.widths + self.downstream_widths:
-            if not isinstance(width, int) or width < 1:
-                raise ValueError(f"a width is {width!r}, expected a positive whole number")
         matched = {
             "one_to_one": self.one_to_one,
             "downstream_activation 'gate'": self.downstream_activation == "gate",

@@ -27,8 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sam_jax import downloads, formats
-from sam_jax.catalogue import REGISTRY, Archive, Spec, Task, held_out
-from sam_jax.downloads import SPLITS
+from sam_jax.catalogue import REGISTRY, SPLITS, Archive, Spec, Task, held_out
 
 __all__ = ["REGISTRY", "Archive", "Dataset", "Spec", "Split", "check", "data_folder", "load"]
 

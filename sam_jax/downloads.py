@@ -21,9 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sam_jax import formats
-from sam_jax.catalogue import Archive, Spec
-
-SPLITS = ("train", "val", "test")
+from sam_jax.catalogue import SPLITS, Archive, Spec
 
 
 def digest(path: str | os.PathLike, algorithm: str) -> str:

@@ -99,7 +99,7 @@ def feedback(circuit: Circuit, state: State, error: jax.Array) -> State:
 
 
 def local_update(circuit: Circuit, state: State) -> Synapses:
-    """The descent direction of every pathway, eq. (8)-(11), averaged over the batch.
+    """What every pathway descends along, eq. (8)-(11), averaged over the batch; Synapses of matrices.
 
     Stands where `jax.grad` stands in other code, and equals it for `sgd`: minus the paper's ΔW, ΔW̄,
     ΔV, ΔV̄ without rate and decay, which are the optimizer's (`plasticity.py`). A stored pathway that

@@ -21,29 +21,35 @@ def curves(path: pathlib.Path, rows: list[dict]) -> None:
     from matplotlib.figure import Figure  # no global state: works beside a user's own figures
 
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    figure = Figure(figsize=(1.8 + 3.4 * len(datasets), 6.2), layout="constrained")
-    axes = figure.subplots(2, len(datasets), squeeze=False, sharex="col", sharey="col")
+    figure = Figure(figsize=(max(5.2, 0.6 + 3.6 * len(datasets)), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
     for column, dataset in enumerate(datasets):
+        of_dataset = [row for row in rows if row["dataset"] == dataset]
         for axis, split in zip(axes[:, column], ("test", "train"), strict=True):
-            lows = []
+            seen = []
             for rule in RULES:
-                chosen = [row for row in rows if row["dataset"] == dataset and row["rule"] == rule]
+                chosen = [row for row in of_dataset if row["rule"] == rule]
                 if chosen:
-                    lows.append(_curve(axis, rule, chosen, f"{split}_accuracy"))
+                    seen += _curve(axis, rule, chosen, f"{split}_accuracy")
+            # Starts at chance level would squeeze the rest: the axis leaves out most of the first seventh.
+            low, high = max(0.0, 5 * np.floor((min(seen) - 1) / 5)), max(seen)
+            axis.set_ylim(low, high + 0.04 * (high - low) + 0.1)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
-        axes[0, column].set_title(dataset)
-        axes[0, column].set_ylim(bottom=_floor(lows), top=None)
+        lost = len({(row["rule"], row["seed"]) for row in of_dataset if row["diverged"]})
+        axes[0, column].set_title(dataset + (f" ({lost} diverged)" if lost else ""))
         axes[1, column].set_xlabel("epoch")
     for axis, split in zip(axes[:, 0], ("test", "train"), strict=True):
         axis.set_ylabel(f"{split} accuracy (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 1 + 2 * len(datasets)), frameon=False
+    )
     figure.savefig(path, dpi=150)
 
 
 def _curve(axis, rule, rows, column):
-    """Draws one rule's mean and spread; a diverged run is in it up to its last finite epoch."""
+    """Draws a rule's mean and spread, a diverged run up to its last finite epoch; returns early and best mean."""
     colour, dashes = STYLE[rule]
     epochs = sorted({row["epoch"] for row in rows})
     by_epoch = [[100 * r[column] for r in rows if r["epoch"] == e and r[column] is not None] for e in epochs]
@@ -53,9 +59,4 @@ def _curve(axis, rule, rows, column):
     sd = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in alive])
     axis.plot(x, mean, color=colour, linestyle=dashes, linewidth=1.8, label=RULES[rule].title)
     axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
-    # Early epochs would squeeze the rest: the axis starts below the first trained epoch's mean.
-    return mean[1] if len(mean) > 1 else mean[0]
-
-
-def _floor(lows):
-    return max(0.0, 5 * np.floor((min(lows) - 1) / 5))
+    return mean[len(mean) // 7], max(mean)

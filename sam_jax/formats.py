@@ -41,6 +41,7 @@ def fault(where: object, expected: object, found: object, remedy: str) -> ValueE
 def _reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     """Turns the many errors of a damaged archive into the one line."""
     damaged = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
+    damaged += (NotImplementedError, RuntimeError, MemoryError)  # encrypted, odd compression, a header that lies
     try:
         yield
     except damaged as error:

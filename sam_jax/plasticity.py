@@ -1,4 +1,4 @@
-"""From directions to new synapses: the rates and the decay of eq. (8)-(11), as an optax transformation."""
+"""From gradients to new synapses: the rates and the decay of eq. (8)-(11), as an optax transformation."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,9 @@ def optimizer(
     schedule: Callable = lambda step: 1.0,
     decay_times_rate: bool = False,
 ) -> optax.GradientTransformation:
-    """ΔM = s(t) (η_M · direction - γ M) for each plastic pathway M, eq. (8)-(11); 0 for the others.
+    """ΔM = -s(t) (η_M · gradient_M + γ M) for each plastic pathway M, eq. (8)-(11); 0 for the others.
+
+    The gradients are `local_update`'s: minus the paper's directions, as optax expects.
 
     Args:
       rates: η_W, η_W̄, η_V, η_V̄, one number for each pathway; they may be traced.
@@ -34,7 +36,7 @@ def optimizer(
     if unknown := set(plastic) - set(PATHWAYS):
         raise ValueError(f"plastic names {sorted(unknown)[0]!r}, expected a subset of {', '.join(PATHWAYS)}")
 
-    def update(directions, step, synapses=None):
+    def update(gradients, step, synapses=None):
         if synapses is None:
             raise ValueError("update got no params, expected the synapses as its third argument: decay needs them")
         scale = schedule(step)
@@ -45,8 +47,8 @@ def optimizer(
                 return jax.tree.map(jnp.zeros_like, matrices)
             gamma = decay * rate if decay_times_rate else decay
             return jax.tree.map(
-                lambda direction, m: (-scale * (rate * direction + gamma * m)).astype(m.dtype),
-                getattr(directions, pathway),
+                lambda gradient, m: (-scale * (rate * gradient + gamma * m)).astype(m.dtype),
+                getattr(gradients, pathway),
                 matrices,
             )
 

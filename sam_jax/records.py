@@ -40,8 +40,9 @@ def create(folder: str | os.PathLike, manifest: dict) -> pathlib.Path:
     """
     check_new(folder)
     folder = pathlib.Path(folder)
+    manifest = {**manifest, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()}
     folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, {**manifest, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()})
+    write_manifest(folder, manifest)
     (folder / METRICS).touch()
     return folder
 
@@ -49,19 +50,19 @@ def create(folder: str | os.PathLike, manifest: dict) -> pathlib.Path:
 def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:
     """Replaces the manifest whole, or not at all."""
     partial = pathlib.Path(folder) / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(pathlib.Path(folder) / MANIFEST)
 
 
 def append(folder: str | os.PathLike, rows: Iterable[dict]) -> None:
     """Appends rows to `metrics.jsonl`; a number that is not finite becomes null."""
     lines = [json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows]
-    with open(pathlib.Path(folder) / METRICS, "a") as file:
+    with open(pathlib.Path(folder) / METRICS, "a", encoding="utf-8") as file:
         file.writelines(lines)
 
 
 def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
-    """The manifest and the rows of a run's folder.
+    """The manifest and the rows of a run's folder; a last line that an interruption cut short is left out.
 
     Raises:
       FileNotFoundError: the folder has no manifest or no rows.
@@ -70,8 +71,9 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
     for name in (MANIFEST, METRICS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
-    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    return json.loads((folder / MANIFEST).read_text()), rows
+    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), rows
 
 
 def save_synapses(path: str | os.PathLike, synapses: Synapses) -> None:
@@ -113,7 +115,7 @@ def environment() -> dict:
         "command": " ".join(sys.argv),
         "versions": versions,
         "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
-        "processor": {"name": _processor(), "cores": len(os.sched_getaffinity(0))},
+        "processor": {"name": _processor(), "cores": _cores()},
         "git_revision": _git_revision(),
     }
 
@@ -124,6 +126,10 @@ def _finite(value):
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor():

@@ -23,7 +23,7 @@ class Rule:
       rates: default η of each pathway, scaled by the learning-rate schedule.
       decay: default γ, for each step.
       scales: default initial scales, standard deviation times sqrt(fan_in).
-      mirroring: how W̄ is mirrored, for `wm` alone.
+      mirroring: the numbers of mirror mode, which `wm` alone uses.
     """
 
     name: str
@@ -65,7 +65,7 @@ wm = Rule(
     rates=Synapses(w=0.05, w_bar=0.0, v=0.0, v_bar=0.0),  # W̄'s own rate is mirroring's
     decay=0.0,
     scales=_EVEN,
-    mirroring=Mirroring(),
+    mirroring=Mirroring(noise_std=1.0, rate=0.02, decay=0.01),
 )
 kp = Rule(
     "kp",

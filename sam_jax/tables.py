@@ -1,7 +1,7 @@
 """Tables of results, made from a run's rows alone.
 
 A summary has one entry for each data set and rule: mean and sample standard deviation over the
-seeds that did not diverge, at the last epoch, in percent; how many diverged stands beside it.
+seeds that did not diverge, at the last epoch that all have, in percent; how many diverged stands beside it.
 """
 
 import csv
@@ -12,13 +12,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from sam_jax import paper
+from sam_jax.catalogue import SPLITS
 from sam_jax.rules import RULES
 
 COLUMNS = (
     *("dataset", "rule", "runs", "diverged", "epochs", "train_mean", "train_sd", "val_mean", "val_sd"),
     *("test_mean", "test_sd", "paper", "seconds"),
 )
-SPLITS = ("train", "val", "test")
 
 
 def summarise(rows: list[dict], measure: str = "accuracy") -> list[dict]:
@@ -37,12 +37,13 @@ def summarise(rows: list[dict], measure: str = "accuracy") -> list[dict]:
             groups.setdefault((row["dataset"], row["rule"]), []).append(row)
     summary = []
     for (dataset, rule), group in groups.items():
-        last = max(row["epoch"] for row in group)
+        seeds = {row["seed"] for row in group}
+        last = min(max(row["epoch"] for row in group if row["seed"] == seed) for seed in seeds)
         final = [row for row in group if row["epoch"] == last]
         entry = {
             "dataset": dataset,
             "rule": rule,
-            "runs": len({row["seed"] for row in group}),
+            "runs": len(seeds),
             "diverged": len({row["seed"] for row in group if row["diverged"]}),
             "epochs": last,
             "paper": (paper.table1(dataset, rule, measure) or (None,))[0],
@@ -58,7 +59,7 @@ def summarise(rows: list[dict], measure: str = "accuracy") -> list[dict]:
 
 def write_csv(path: pathlib.Path, summary: list[dict]) -> None:
     """COLUMNS with a header; four decimals; an empty cell where there is no number."""
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for entry in summary:
@@ -108,16 +109,26 @@ def diverged_seeds(rows: list[dict]) -> list[str]:
     return [f"{d}, {RULES[r].title}, seed {s} diverged at epoch {e}" for (d, r, s), e in first.items()]
 
 
+MEASURES = (("accuracy", "accuracy", "table.csv"), ("auc", "macro AUC × 100", "auc.csv"))  # key, title, file
+
+
+def title(summary: list[dict], measure_title: str) -> str:
+    """The heading of one data set's table; rules that an interruption stopped earlier are named by a range."""
+    epochs = sorted({entry["epochs"] for entry in summary})
+    count = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    return f"{summary[0]['dataset']}: {measure_title}, mean ± sd over seeds after {count} epochs"
+
+
 def markdown(manifest: dict, rows: list[dict]) -> str:
     """The whole of `table.md`: for each data set its accuracy, its AUC where it has one, and remarks."""
     parts = [f"Made by `{manifest['command']}`, {about(manifest)}.\n"]
     for dataset, facts in manifest["data"].items():
-        for measure, title in (("accuracy", "accuracy"), ("auc", "macro AUC × 100")):
-            summary = [entry for entry in summarise(rows, measure) if entry["dataset"] == dataset]
-            if summary:
-                parts.append(f"### {dataset}: {title}, mean ± sd over seeds after {summary[0]['epochs']} epochs\n")
+        of_dataset = [row for row in rows if row["dataset"] == dataset]
+        for measure, measure_title, _ in MEASURES:
+            if summary := summarise(of_dataset, measure):
+                parts.append(f"### {title(summary, measure_title)}\n")
                 parts.append(_grid(HEADER, map(cells, summary)))
-        parts.append(f"{remarks(facts)}\n")
+        parts.append(f"{remarks(dataset, facts)}\n")
     parts += [f"- {line}\n" for line in diverged_seeds(rows)]
     return "\n".join(parts)
 
@@ -129,11 +140,11 @@ def about(manifest: dict) -> str:
     return f"on {where}, with jax {versions['jax']} and Python {versions['python']}, started {manifest['started']}"
 
 
-def remarks(facts: dict) -> str:
-    """What a reader of a data set's numbers has to know: its size and the trivial predictor's accuracy."""
+def remarks(dataset: str, facts: dict) -> str:
+    """What a reader of a data set's numbers has to know: its size, the trivial predictor, the paper's column."""
     sizes = ", ".join(f"{facts['sizes'][split]:,} {split}" for split in SPLITS)
     trivial = f"Always answering the most frequent label is right for {facts['trivial_test']:.2f} % of the test set."
-    return f"Images: {sizes}. {trivial}"
+    return " ".join(filter(None, (f"Images: {sizes}.", trivial, paper.REMARKS.get(dataset))))
 
 
 def _grid(header: Iterable[str], rows: Iterable[list[str]]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from sam_jax import dynamics, losses, plasticity
+from sam_jax.catalogue import SPLITS
 from sam_jax.circuit import Circuit, State, Synapses
 from sam_jax.mirror import Mirroring, mirror
 
@@ -43,7 +44,7 @@ class Protocol(NamedTuple):
     batch_size: int
     epochs: int
     schedule: str = "cosine"
-    warmup_epochs: float = 0.0
+    warmup_epochs: float = 2.0
     decay_times_rate: bool = False
     mirror_steps_before: int = 500
     mirror_steps_after: int = 1
@@ -99,8 +100,8 @@ def place(dataset) -> Data:
     units (0-255): a mean for each pixel and one scale leave no pixel that never varies to divide by.
     """
     splits = {
-        name: Split(split.images.reshape(len(split.images), -1), split.labels)
-        for name, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test))
+        name: Split(images.reshape(len(images), -1), labels)
+        for name, (images, labels) in ((name, getattr(dataset, name)) for name in SPLITS)
     }
     images = splits["train"].images
     mean = images.mean(axis=0, dtype=np.float64, keepdims=True)
@@ -141,13 +142,16 @@ def make_optimizer(protocol: Protocol, settings: Settings, steps_per_epoch: int)
 
 
 def train_step(protocol, settings, optimizer, synapses, opt_state, x, labels, key):
-    """One batch, for every rule: x [B, P] -> (synapses, optimizer state, mean loss of the batch)."""
+    """One batch, for every rule; the key is mirroring's alone.
+
+    x [B, P] and labels [B] (or [B, K]) -> (synapses, optimizer state, the batch's mean loss before the update []).
+    """
     circuit, loss = protocol.circuit, protocol.loss
     state = dynamics.forward(circuit, State(synapses), x)
     y_hat = state.activity.h[-1]
     state = dynamics.feedback(circuit, state, loss.error(y_hat, labels))
-    directions = dynamics.local_update(circuit, state)
-    updates, opt_state = optimizer.update(directions, opt_state, synapses)
+    gradients = dynamics.local_update(circuit, state)
+    updates, opt_state = optimizer.update(gradients, opt_state, synapses)
     state = state._replace(synapses=optax.apply_updates(synapses, updates))
     if circuit.feedback_weights == "mirrored":
         steps = protocol.mirror_steps_after
@@ -203,7 +207,9 @@ def start(protocol: Protocol, settings: Settings, data: Data, key: jax.Array) ->
 
 
 def advance(protocol: Protocol, settings: Settings, data: Data, run: Run, epoch: jax.Array):
-    """One epoch and its metrics. A run that diverges stays as it was before the epoch, for good.
+    """One epoch: (run, metrics by split). A run that diverges stays as it was before the epoch, for good.
+
+    The metrics of a diverged run are those of the synapses that were given up: read `diverged` first.
 
     It diverges when a batch's mean loss, or the training split's after the epoch, is not finite or
     exceeds DIVERGED_AT times the loss before training.

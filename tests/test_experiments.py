@@ -127,7 +127,24 @@ def test_a_wrong_flag_gets_one_clear_line_and_makes_nothing(arguments, line, tmp
     done = run("table1.py", *arguments, cwd=tmp_path)
     assert done.returncode != 0
     assert line in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 2  # absl adds a line on --help
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["full", "full/mine.txt"]
+
+
+def test_two_files_of_one_name_are_not_mixed(images, tmp_path):
+    (tmp_path / "mine.npz").write_bytes(images.read_bytes())
+    done = run("table1.py", f"--dataset={images},mine.npz", "--batch_size=16", "--out_dir=out", cwd=tmp_path)
+    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    assert "two data sets are called mine, their results would mix: rename one of the files" in done.stderr
+
+
+def test_a_missing_data_set_ends_the_run_before_any_training(images, tmp_path):
+    """A damaged archive is found before the first rule is trained on the set that precedes it."""
+    (tmp_path / "cifar10.npz").write_bytes(b"no zip")
+    flags = ("--data_dir=.", "--out_dir=out", *SMALL)
+    done = run("table1.py", f"--dataset={images},cifar10", *flags, cwd=tmp_path)
+    assert done.returncode == 1 and "cifar10.npz" in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
 def test_ones_own_images_are_checked_before_anything_is_made(images, tmp_path):

@@ -92,6 +92,17 @@ def test_records_come_back_and_nothing_infinite_is_written(tmp_path):
     assert {"command", "versions", "device", "processor", "git_revision", "started"} <= set(manifest)
 
 
+def test_an_interrupted_run_is_read_up_to_its_last_whole_row(tmp_path):
+    folder = records.create(tmp_path / "run", {})
+    records.append(folder, ROWS[:4])  # the second epoch has only its first seed
+    with open(folder / records.METRICS, "a") as file:
+        file.write('{"dataset": "cif')
+    _, rows = records.read(folder)
+    assert rows == ROWS[:4]
+    (entry,) = tables.summarise(rows)
+    assert entry["epochs"] == 1 and math.isclose(entry["test_mean"], 31.0) and entry["runs"] == 3
+
+
 def test_a_folder_that_holds_something_is_never_written_to(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="is not an empty folder: give another, or move it away"):
