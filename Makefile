@@ -19,7 +19,9 @@ lint: $(READY)
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, found `$(PYTHON) --version`: make PYTHON=/path/to/python3.12"; exit 1; }
-	@$(PYTHON) -m venv .venv || \
+	@$(PYTHON) -m venv .venv 2>/dev/null || \
+	  { $(PYTHON) -m venv --clear --without-pip .venv && \
+	    $(PYTHON) -m pip --python .venv/bin/python install --quiet pip; } || \
 	  { echo "$(PYTHON) could not make a virtual environment: on Debian, install python3-venv"; exit 1; }
 	.venv/bin/python -m pip install --quiet --editable '.[test]' $(addprefix --constraint ,$(CONSTRAINTS))
 	@touch $(READY)

@@ -23,7 +23,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from sam_jax import RULES, losses, records, training
+from sam_jax import RULES, init, losses, records, training
 
 JSON = flags.DEFINE_string("json", None, "also write the measurements to this file")
 PAIRS, STEPS, BATCH = 11, 40, 256
@@ -55,7 +55,7 @@ def stepper(rule: str, widths: tuple[int, ...]):
     x = jax.random.normal(jax.random.key(0), (STEPS, BATCH, widths[0]))
     labels = jax.random.randint(jax.random.key(1), (STEPS, BATCH), 0, widths[-1])
     keys = jax.random.split(jax.random.key(2), STEPS)
-    synapses = training.dynamics.init(protocol.circuit, jax.random.key(3), row.scales).synapses
+    synapses = init(protocol.circuit, jax.random.key(3), row.scales).synapses
 
     @jax.jit
     def steps(synapses, opt_state, x, labels, keys):
@@ -106,7 +106,8 @@ def peak_memory() -> float:
         np.savez(pathlib.Path(folder) / "random.npz", **arrays)
         command = [sys.executable, script, "--dataset=random.npz", "--epochs=1", "--out_dir=out"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 1e9
 
 
 def import_seconds() -> float:
