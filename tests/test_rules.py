@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from stepping import assert_close, batch, directions
+from stepping import assert_close, batch, directions, step
 from stepping import synapses as random_synapses
 
 import sam_jax as sj
@@ -215,3 +216,34 @@ def test_plastic_pathways_move_and_no_others(rule, float64):
 def test_what_a_circuit_refuses(settings, message):
     with pytest.raises(ValueError, match=message):
         sj.Circuit(**{"widths": (4, 3, 2), **settings})
+
+
+def test_the_public_functions_keep_their_argument_names():
+    """What research code calls by name: house rules of the library, so a rename here is a break there."""
+    expected = {
+        sj.init: ["circuit", "key", "scales"],
+        sj.forward: ["circuit", "state", "x"],
+        sj.feedback: ["circuit", "state", "error"],
+        sj.local_update: ["circuit", "state"],
+        sj.mirror: ["circuit", "state", "key", "settings", "batch_size", "steps"],
+        sj.plasticity.optimizer: ["rates", "decay", "plastic", "schedule", "decay_times_rate"],
+    }
+    for function, names in expected.items():
+        assert list(inspect.signature(function).parameters) == names
+    assert sj.Synapses._fields == ("w", "w_bar", "v", "v_bar")
+
+
+@pytest.mark.parametrize("rule", sj.RULES)
+def test_a_whole_step_has_a_derivative(rule, float64):
+    """d(loss after one step) / d(rate of w), by autodiff through all four functions and by a difference."""
+    circuit = sj.RULES[rule]((6, 5, 4, 3), activation="tanh")
+    x, labels = batch(circuit)
+    before = random_synapses(circuit)
+
+    def loss_after(rate):
+        after = step(circuit, before, x, labels, sj.Synapses(rate, 0.1, 0.2, 0.3), 0.01)
+        y_hat = sj.forward(circuit, sj.State(after), x).activity.h[-1]
+        return sj.losses.cross_entropy.value(y_hat, labels).mean()
+
+    difference = (loss_after(0.2 + 1e-5) - loss_after(0.2 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(loss_after)(0.2), difference, rtol=1e-7)
