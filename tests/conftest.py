@@ -4,6 +4,7 @@ Warnings are errors by pyproject.toml. float32 is the users' default and stays t
 exact check asks for the fixture `float64`.
 """
 
+import dataclasses
 import os
 
 # Before jax is imported, which reads this once.
@@ -11,7 +12,10 @@ if "xla_force_host_platform_device_count" not in (flags := os.environ.get("XLA_F
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2".strip()
 
 import jax
+import official_files as files
 import pytest
+
+from sam_jax import datasets, downloads
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # some accelerators round float32 products
@@ -22,3 +26,34 @@ def float64():
     """Double precision inside one test; whole modules ask by `pytestmark = pytest.mark.usefixtures("float64")`."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Puts a small version of a registered set into the registry, with archives made of files."""
+
+    def put(name, train, test, paths=None, val=None):
+        spec = datasets.REGISTRY[name]
+        archives = tuple(files.as_archive(path) for path in paths) if paths else spec.archives
+        spec = dataclasses.replace(
+            spec,
+            train_size=len(train[0]),
+            val_size=None if val is None else len(val[0]),
+            test_size=len(test[0]),
+            shape=train[0].shape[1:],
+            archives=archives,
+        )
+        monkeypatch.setitem(datasets.REGISTRY, name, spec)
+        return spec
+
+    return put
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    """Fails a test that would ask the network."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(downloads, "download", refuse)

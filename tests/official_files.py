@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from sam_jax.datasets import Split
 from sam_jax.downloads import Archive
 
 
@@ -170,3 +171,21 @@ def fails(kind: type[Exception], call, *parts: object) -> None:
     assert "\n" not in line
     for part in parts:
         assert str(part) in line, line
+
+
+def mnist(count=40, seed=0):
+    return examples(count, (6, 5, 1), 10, seed)
+
+
+def rows(split):
+    """The split as a sorted list of (image bytes, label bytes)."""
+    return sorted((x.tobytes(), y.tobytes()) for x, y in zip(*split, strict=True))
+
+
+def as_split(images, labels, dtype=np.int32):
+    return Split(images, labels.astype(dtype))
+
+
+def assert_same(one, other):
+    assert one[:3] == other[:3]
+    assert one.checksums() == other.checksums()
