@@ -5,7 +5,7 @@
 Random data throughout: speed does not depend on what the images show. Steps are timed in interleaved
 pairs, compilation apart; the ratio is the median over pairs. Beside it stands the ratio of counted
 multiply-adds. Memory is the largest resident set of a whole `table1.py` on 60,000 random images of
-CIFAR-10's size, all rules and seeds. About three minutes on two cores.
+CIFAR-10's size, all rules and seeds. About two minutes on two cores.
 """
 
 import json

@@ -108,8 +108,7 @@ def check() -> None:
         datasets.check(name, FLAGS.data_dir)
         if name in datasets.REGISTRY:
             spec = datasets.REGISTRY[name]
-            examples = spec.train_size - (0 if spec.val_size else spec.train_size // 10)
-            title, task = name, spec.task
+            title, task, examples = name, spec.task, spec.examples
         else:
             own = datasets.load(name)
             title, task, examples = own.name, own.task, len(own.train.images)

@@ -20,6 +20,7 @@ Task = Literal["single-label", "multi-label"]
 SPLITS = ("train", "val", "test")
 # Fixed for good: the same images are held out on every machine and in every release.
 SPLIT_SEED = 0
+VALIDATION_EVERY = 10  # one training example in ten, where the publisher has no validation split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Spec:
     citation: str
     parse: Callable[[Sequence[pathlib.Path]], formats.Arrays]
     auc: bool = False
+
+    @property
+    def examples(self) -> int:
+        """The training images that are left once the validation split is cut."""
+        return self.train_size - (0 if self.val_size else self.train_size // VALIDATION_EVERY)
 
 
 def held_out(labels: np.ndarray, every: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sam_jax import downloads, formats
-from sam_jax.catalogue import REGISTRY, SPLITS, Archive, Spec, Task, held_out
+from sam_jax.catalogue import REGISTRY, SPLITS, VALIDATION_EVERY, Archive, Spec, Task, held_out
 
 __all__ = ["REGISTRY", "Archive", "Dataset", "Spec", "Split", "check", "data_folder", "load"]
 
@@ -222,7 +222,7 @@ def _assemble(name: str, task: Task, classes: int, source: str, arrays: formats.
     if "val" not in splits:
         train = splits["train"]
         keep = np.ones(len(train.labels), bool)
-        keep[held_out(train.labels, every=10)] = False
+        keep[held_out(train.labels, VALIDATION_EVERY)] = False
         splits["val"] = Split(train.images[~keep], train.labels[~keep])
         splits["train"] = Split(train.images[keep], train.labels[keep])
     return Dataset(name, task, classes, source, **splits)

@@ -14,7 +14,7 @@ from sam_jax.dynamics import PHI, outer
 
 
 class Mirroring(NamedTuple):
-    """The numbers of mirror mode; they may be traced.
+    """The numbers of mirror mode, by default those of `wm`; they may be traced.
 
     Attributes:
       noise_std: σ of the noise.

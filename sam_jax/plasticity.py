@@ -36,13 +36,13 @@ def optimizer(
     if unknown := set(plastic) - set(PATHWAYS):
         raise ValueError(f"plastic names {sorted(unknown)[0]!r}, expected a subset of {', '.join(PATHWAYS)}")
 
-    def update(gradients, step, synapses=None):
-        if synapses is None:
+    def update(gradients, step, params=None):
+        if params is None:
             raise ValueError("update got no params, expected the synapses as its third argument: decay needs them")
         scale = schedule(step)
 
         def change(pathway):
-            rate, matrices = getattr(rates, pathway), getattr(synapses, pathway)
+            rate, matrices = getattr(rates, pathway), getattr(params, pathway)
             if pathway not in plastic:
                 return jax.tree.map(jnp.zeros_like, matrices)
             gamma = decay * rate if decay_times_rate else decay
@@ -54,4 +54,4 @@ def optimizer(
 
         return Synapses(*map(change, PATHWAYS)), optax.safe_increment(step)
 
-    return optax.GradientTransformation(lambda synapses: jnp.zeros([], jnp.int32), update)
+    return optax.GradientTransformation(lambda params: jnp.zeros([], jnp.int32), update)

@@ -65,7 +65,7 @@ wm = Rule(
     rates=Synapses(w=0.05, w_bar=0.0, v=0.0, v_bar=0.0),  # W̄'s own rate is mirroring's
     decay=0.0,
     scales=_EVEN,
-    mirroring=Mirroring(noise_std=1.0, rate=0.02, decay=0.01),
+    mirroring=Mirroring(),
 )
 kp = Rule(
     "kp",

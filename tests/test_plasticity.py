@@ -131,3 +131,10 @@ def test_what_it_refuses():
     optimizer, synapses = sj.plasticity.optimizer(RATES), random_synapses(CIRCUIT)
     with pytest.raises(ValueError, match="params"):
         optimizer.update(synapses, optimizer.init(synapses))
+
+
+def test_update_takes_params_by_optaxs_own_name():
+    m = sj.Synapses(w=(jnp.ones((2, 3)),))
+    optimizer = sj.plasticity.optimizer(sj.Synapses(0.5, 0.0, 0.0, 0.0), 0.1)
+    updates, _ = optimizer.update(m, optimizer.init(m), params=m)
+    np.testing.assert_allclose(updates.w[0], -0.6)  # -(0.5 * 1 + 0.1 * 1)
