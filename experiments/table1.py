@@ -14,7 +14,7 @@ import pathlib
 import sys
 
 import options
-import runs
+import runner
 from absl import app, flags, logging
 from rich import box
 from rich.console import Console
@@ -66,7 +66,7 @@ def main(argv):
             make(pathlib.Path(REMAKE.value).expanduser())
             return
         options.check()
-    make(runs.run_rules())
+    make(runner.run_rules())
 
 
 if __name__ == "__main__":
