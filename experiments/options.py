@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import functools
 import math
 import pathlib
 import sys
@@ -14,12 +15,14 @@ from sam_jax.circuit import ACTIVATIONS, PATHWAYS
 
 FLAGS = flags.FLAGS
 PRECISIONS = ("default", "high", "highest")
+CONFIGS = pathlib.Path(__file__).parent / "configs"
 _PROTOCOL = training.Protocol._field_defaults
 
 flags.DEFINE_list("dataset", ["digits"], f"data sets, of {', '.join(datasets.REGISTRY)}, or PATH.npz; or all")
-flags.DEFINE_list("rules", list(RULES), f"learning rules, of {', '.join(RULES)}")
-flags.DEFINE_integer("seeds", 5, "runs of each rule, with seeds 0, 1, ...", lower_bound=1)
+flags.DEFINE_integer("train_images", None, "train on the first so many images alone (default: all)", lower_bound=1)
+flags.DEFINE_integer("seeds", 5, "runs of each arm, with seeds 0, 1, ...", lower_bound=1)
 flags.DEFINE_integer("epochs", 50, "passes over the training split", lower_bound=1)
+flags.DEFINE_integer("evaluate_every", 1, "epochs between two evaluations", lower_bound=1)
 flags.DEFINE_integer("batch_size", 256, "examples in a batch", lower_bound=1)
 flags.DEFINE_list("hidden_widths", ["200", "200", "200"], "neurons of each hidden layer")
 flags.DEFINE_list("downstream_widths", None, "downstream neurons of each hidden layer, for sam (default: as upstream)")
@@ -31,33 +34,34 @@ flags.DEFINE_enum("schedule", _PROTOCOL["schedule"], training.SCHEDULES, "of rat
 flags.DEFINE_float(
     "warmup_epochs", _PROTOCOL["warmup_epochs"], "epochs of linear rise of rates and decay", lower_bound=0
 )
-for _pathway in PATHWAYS:
-    flags.DEFINE_float(f"rate_{_pathway}", None, f"learning rate of {_pathway} (default: the rule's)", lower_bound=0)
-    flags.DEFINE_float(f"scale_{_pathway}", None, f"initial scale of {_pathway} (default: the rule's)", lower_bound=0)
 flags.DEFINE_float(
     "rate_factor", 1.0, "multiplies the rates and the decay of every rule, mirroring's apart", lower_bound=0
 )
-flags.DEFINE_float("decay", None, "γ for each step (default: the rule's)", lower_bound=0)
 flags.DEFINE_bool("decay_times_rate", False, "multiply γ by each pathway's rate, as eq. (2) does")
-for _name in Mirroring._fields:
-    flags.DEFINE_float(f"mirror_{_name}", None, f"{_name} of weight mirroring (default: wm's)", lower_bound=0)
 for _name, _when in (("mirror_steps_before", "before training"), ("mirror_steps_after", "after each update")):
     flags.DEFINE_integer(_name, _PROTOCOL[_name], f"mirror steps {_when}", lower_bound=0)
+flags.DEFINE_bool("configs", True, "use the numbers of experiments/configs/DATASET_RULE.cfg, where there is one")
 flags.DEFINE_string("data_dir", None, "folder of data sets (default: $SAM_JAX_DATA_DIR, else a cache folder)")
-flags.DEFINE_string("out_dir", None, "new folder for the results (default: one in runs/)")
-flags.DEFINE_bool("save_synapses", False, "also leave each rule's trained synapses, all seeds, in the results")
+flags.DEFINE_string("out_dir", None, "folder for the results, new or to be continued (default: one in runs/)")
+flags.DEFINE_bool("save_synapses", False, "also leave each arm's trained synapses, all seeds, in the results")
 flags.DEFINE_enum("precision", "highest", PRECISIONS, "of float32 matrix products, where the device has several")
 
 
-def _known(names, known, what):
-    for name in names:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-            raise flags.ValidationError(f"{what} {name!r} is unknown{hint}, expected {', '.join(known)}")
-    if not names:
-        raise flags.ValidationError(f"no {what} given, expected some of {', '.join(known)}")
-    return True
+def _define_numbers(values=FLAGS):
+    """The flags that a config may hold: a rule's rates, decay, scales and mirroring."""
+    define = functools.partial(flags.DEFINE_float, default=None, lower_bound=0, flag_values=values)
+    for pathway in PATHWAYS:
+        define(f"rate_{pathway}", help=f"learning rate of {pathway} (default: the config's, else the rule's)")
+        define(f"scale_{pathway}", help=f"initial scale of {pathway} (default: the config's, else the rule's)")
+    define("decay", help="γ for each step (default: the config's, else the rule's)")
+    for name in Mirroring._fields:
+        define(f"mirror_{name}", help=f"{name} of weight mirroring (default: the config's, else wm's)")
+
+
+_define_numbers()
+NUMBERS = (*(f"{kind}_{p}" for kind in ("rate", "scale") for p in PATHWAYS), "decay") + tuple(
+    f"mirror_{name}" for name in Mirroring._fields
+)
 
 
 def _widths(texts):
@@ -67,9 +71,20 @@ def _widths(texts):
     return True
 
 
-flags.register_validator("rules", lambda names: _known(names, list(RULES), "rule"))
 flags.register_validator("hidden_widths", _widths)
 flags.register_validator("downstream_widths", _widths)
+
+
+def known(names, of, what) -> bool:
+    """A validator: True, or flags.ValidationError where a name is not one `of` these, or none is given."""
+    for name in names:
+        if name not in of:
+            nearest = difflib.get_close_matches(name, of, n=1)
+            hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+            raise flags.ValidationError(f"{what} {name!r} is unknown{hint}, expected {', '.join(of)}")
+    if not names:
+        raise flags.ValidationError(f"no {what} given, expected some of {', '.join(of)}")
+    return True
 
 
 @contextlib.contextmanager
@@ -87,20 +102,11 @@ def dataset_names() -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def rule_names() -> list[str]:
-    """The rules asked for, once each and in order."""
-    return list(dict.fromkeys(FLAGS.rules))
-
-
 def check() -> None:
-    """Raises what is wrong with the flags, before anything is compiled, downloaded or written."""
+    """Raises what is wrong with the flags and the data sets, before anything is compiled, downloaded or written."""
     for flag in FLAGS.flags_by_module_dict()[__name__]:
         if isinstance(flag.value, float) and not math.isfinite(flag.value):
             raise ValueError(f"--{flag.name} is {flag.value}, expected a finite number")
-    for rule in rule_names():
-        make_circuit(rule, 2, 2)
-    if FLAGS.downstream_widths and all(RULES[rule].settings.get("one_to_one") for rule in rule_names()):
-        raise ValueError("--downstream_widths is for sam alone, and sam is not among --rules: leave it out")
     if not dataset_names():
         raise ValueError("no data set given, as in --dataset=digits")
     titles = []
@@ -116,11 +122,19 @@ def check() -> None:
             raise ValueError(f"two data sets are called {title}, their results would mix: rename one of the files")
         titles.append(title)
         choose_loss(title, task)
+        if FLAGS.train_images and FLAGS.train_images > examples:
+            raise ValueError(f"--train_images is {FLAGS.train_images}, but {title} has {examples} training images")
+        examples = FLAGS.train_images or examples
         if FLAGS.batch_size > examples:
             raise ValueError(
                 f"batch_size is {FLAGS.batch_size}, expected at most the {examples} training images of {title}"
             )
-    records.check_new(out_dir())
+
+
+def load(name: str) -> datasets.Dataset:
+    """The data set, with no more training images than --train_images."""
+    dataset = datasets.load(name, FLAGS.data_dir)
+    return dataset._replace(train=datasets.Split(*(array[: FLAGS.train_images] for array in dataset.train)))
 
 
 def out_dir() -> pathlib.Path:
@@ -131,31 +145,54 @@ def out_dir() -> pathlib.Path:
     return pathlib.Path("runs") / f"{pathlib.Path(sys.argv[0]).stem}_{stems}_{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def make_circuit(rule: str, pixels: int, classes: int):
-    """The rule's circuit for images of so many pixels; only sam's downstream widths are free."""
+def make_circuit(rule: str, pixels: int, classes: int, **fields):
+    """The rule's circuit for images of so many pixels; only sam's downstream widths are free.
+
+    `fields` of Circuit replace what the flags say.
+    """
     hidden = tuple(map(int, FLAGS.hidden_widths))
     free = FLAGS.downstream_widths and not RULES[rule].settings.get("one_to_one")
     down = tuple(map(int, FLAGS.downstream_widths)) if free else ()
-    return RULES[rule]((pixels, *hidden, classes), down, activation=FLAGS.activation)
+    fields = {"widths": hidden, "downstream_widths": down, "activation": FLAGS.activation} | fields
+    return RULES[rule]((pixels, *fields.pop("widths"), classes), **fields)
 
 
-def make_settings(rule: str) -> training.Settings:
-    """The rule's numbers, with those given by flags in their place."""
+def config(dataset: str, rule: str) -> dict[str, float]:
+    """The numbers of the data set's and rule's flagfile; {} where there is none, or --noconfigs was given.
 
-    def given(prefix, default):
-        flagged = (getattr(FLAGS, f"{prefix}_{p}") for p in PATHWAYS)
-        return Synapses(*(d if f is None else f for f, d in zip(flagged, default, strict=True)))
+    Raises:
+      ValueError: the file holds another flag.
+    """
+    path = CONFIGS / f"{dataset}_{rule}.cfg"
+    if not FLAGS.configs or not path.is_file():
+        return {}
+    values = flags.FlagValues()
+    _define_numbers(values)
+    try:
+        values([path.name, f"--flagfile={path}"])
+    except flags.Error as error:
+        raise ValueError(f"{path}: {error}") from None
+    return {name: values[name].value for name in NUMBERS if values[name].present}
 
+
+def make_settings(rule: str, dataset: str, **numbers: float) -> training.Settings:
+    """The rule's numbers: `numbers`, named as the flags are; else the flags; else the config's; else the rule's own."""
     row, factor = RULES[rule], FLAGS.rate_factor
-    rates = given("rate", row.rates)
-    if row.rates.w_bar == row.rates.w and FLAGS.rate_w_bar is None:
+    flagged = {name: FLAGS[name].value for name in NUMBERS if FLAGS[name].value is not None}
+    found = config(dataset, rule) | flagged | numbers
+
+    def four(kind, default):
+        return Synapses(*(found.get(f"{kind}_{p}", d) for p, d in zip(PATHWAYS, default, strict=True)))
+
+    rates = four("rate", row.rates)
+    if row.rates.w_bar == row.rates.w and "rate_w_bar" not in found:
         rates = rates._replace(w_bar=rates.w)  # Kolen-Pollack's W̄ learns at W's rate
     rates = Synapses(*(factor * rate for rate in rates))
-    decay = row.decay if FLAGS.decay is None else FLAGS.decay
+    decay = found.get("decay", row.decay)
     decay = decay if FLAGS.decay_times_rate else factor * decay
-    flagged = {name: getattr(FLAGS, f"mirror_{name}") for name in Mirroring._fields}
-    mirroring = (row.mirroring or Mirroring())._replace(**{k: v for k, v in flagged.items() if v is not None})
-    return training.Settings(rates, decay, given("scale", row.scales), mirroring)
+    mirroring = row.mirroring or Mirroring()
+    mirroring = Mirroring(*(found.get(f"mirror_{k}", getattr(mirroring, k)) for k in Mirroring._fields))
+    return training.Settings(rates, decay, four("scale", row.scales), mirroring)
 
 
 def choose_loss(name: str, task: str) -> losses.Loss:
@@ -165,18 +202,18 @@ def choose_loss(name: str, task: str) -> losses.Loss:
     return losses.LOSSES[FLAGS.loss or ("sigmoid_cross_entropy" if task == "multi-label" else "cross_entropy")]
 
 
-def make_protocol(rule: str, dataset: datasets.Dataset) -> training.Protocol:
-    """What is fixed about the rule's runs on a data set."""
-    known = datasets.REGISTRY.get(dataset.name)
-    return training.Protocol(
-        make_circuit(rule, dataset.pixels, dataset.classes),
-        choose_loss(dataset.name, dataset.task),
-        FLAGS.batch_size,
-        FLAGS.epochs,
-        schedule=FLAGS.schedule,
-        warmup_epochs=FLAGS.warmup_epochs,
-        decay_times_rate=FLAGS.decay_times_rate,
-        mirror_steps_before=FLAGS.mirror_steps_before,
-        mirror_steps_after=FLAGS.mirror_steps_after,
-        auc=dataset.task == "multi-label" or (known is not None and known.auc),
-    )
+def make_protocol(circuit, dataset: datasets.Dataset, **fields) -> training.Protocol:
+    """What is fixed about the runs of a circuit on a data set; `fields` of Protocol replace what the flags say."""
+    known_set = datasets.REGISTRY.get(dataset.name)
+    flagged = {
+        "epochs": FLAGS.epochs,
+        "schedule": FLAGS.schedule,
+        "warmup_epochs": FLAGS.warmup_epochs,
+        "decay_times_rate": FLAGS.decay_times_rate,
+        "mirror_steps_before": FLAGS.mirror_steps_before,
+        "mirror_steps_after": FLAGS.mirror_steps_after,
+        "auc": dataset.task == "multi-label" or (known_set is not None and known_set.auc),
+        "evaluate_every": FLAGS.evaluate_every,
+    }
+    loss = choose_loss(dataset.name, dataset.task)
+    return training.Protocol(circuit, loss, FLAGS.batch_size, **(flagged | fields))

@@ -1,17 +1,53 @@
-"""A run from flags to records: load, train with a progress bar, append rows as they come."""
+"""An experiment from flags to records: its arms, the training with a progress bar, rows as they come, the script's main.
 
+An experiment is a function from a data set to its arms, and a function that makes tables, figures and
+verdicts from the rows. Runs that are in the folder already are not computed again.
+"""
+
+import dataclasses
 import pathlib
+import sys
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import options
+from absl import app, flags, logging
 from options import FLAGS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sam_jax import RULES, datasets, losses, probes, records, training
+from sam_jax import datasets, losses, probes, records, training
 from sam_jax.catalogue import SPLITS
+
+REMAKE = flags.DEFINE_string("remake", None, "make the tables and the figures of this run's folder again, and stop")
+
+
+class Arm(NamedTuple):
+    """One cell of an experiment: a rule, and what the experiment changes about it.
+
+    Attributes:
+      rule: a key of RULES.
+      circuit: fields of Circuit; `widths` are the hidden ones alone.
+      numbers: as the flags are named: rate_v_bar, scale_w, decay, ...
+      protocol: fields of Protocol.
+    """
+
+    rule: str
+    circuit: dict = {}  # noqa: RUF012 - never changed
+    numbers: dict = {}  # noqa: RUF012
+    protocol: dict = {}  # noqa: RUF012
+
+
+Arms = Callable[[str], dict[str, Arm]]  # from a data set's name to its arms by name
+Probe = Callable[[training.Protocol, training.Settings, training.Data, Any], dict]  # ..., synapses -> arrays by column
+
+
+def align(protocol, settings, data, synapses):
+    """The probe that every run has: how far paired pathways are aligned."""
+    return probes.alignment(protocol.circuit, synapses)
 
 
 def facts(dataset: datasets.Dataset) -> dict:
@@ -29,30 +65,55 @@ def facts(dataset: datasets.Dataset) -> dict:
     }
 
 
-def train_rule(folder, dataset, rule, data, on_epoch) -> None:
-    """Trains all seeds of a rule and appends a row for each seed and epoch as they come."""
-    protocol, seeds, start = options.make_protocol(rule, dataset), list(range(FLAGS.seeds)), time.perf_counter()
+def protocol_of(arm: Arm, dataset: datasets.Dataset) -> training.Protocol:
+    """What is fixed about an arm's runs."""
+    circuit = options.make_circuit(arm.rule, dataset.pixels, dataset.classes, **arm.circuit)
+    return options.make_protocol(circuit, dataset, **arm.protocol)
+
+
+def describe(arm: Arm, dataset: datasets.Dataset) -> dict:
+    """All that decides an arm's runs, the seed and the images apart, for the manifest."""
+    protocol = protocol_of(arm, dataset)
+    settings = options.make_settings(arm.rule, dataset.name, **arm.numbers)
+    return {
+        "rule": arm.rule,
+        "circuit": dataclasses.asdict(protocol.circuit),
+        "protocol": protocol._replace(circuit=None, loss=protocol.loss.name)._asdict(),
+        "settings": {
+            name: value._asdict() if hasattr(value, "_asdict") else value for name, value in settings._asdict().items()
+        },
+        "images": len(dataset.train.images),
+    }
+
+
+def train_arm(folder, dataset, name, arm, data, seeds, probe, on_epochs) -> None:
+    """Trains an arm's seeds and appends a row for each seed and evaluation as they come."""
+    protocol, start = protocol_of(arm, dataset), time.perf_counter()
+    settings = options.make_settings(arm.rule, dataset.name, **arm.numbers)
     labels = {split: np.asarray(data.splits[split].labels) for split in data.splits}
-    align = jax.jit(jax.vmap(lambda synapses: probes.alignment(protocol.circuit, synapses)))
-    for epoch, runs, metrics in training.train(protocol, options.make_settings(rule), data, seeds):
-        aligned, diverged, metrics = jax.device_get((align(runs.synapses), runs.diverged, metrics))
+    measure = jax.jit(jax.vmap(lambda synapses, data: probe(protocol, settings, data, synapses), in_axes=(0, None)))
+    before = 0
+    for epoch, runs, metrics in training.train(protocol, settings, data, seeds):
+        probed, diverged, metrics = jax.device_get((measure(runs.synapses, data), runs.diverged, metrics))
         seconds = (time.perf_counter() - start) / len(seeds)
         rows = []
         for i, seed in enumerate(seeds):
             lost = bool(diverged[i])
-            row = {"dataset": dataset.name, "rule": rule, "seed": seed, "epoch": epoch, "diverged": lost}
+            row = {"dataset": dataset.name, "arm": name, "seed": seed, "epoch": epoch, "diverged": lost}
             row["seconds"] = round(seconds, 4)
             for split, measured in metrics.items():
                 row[f"{split}_loss"] = None if lost else float(measured.loss[i])
                 row[f"{split}_accuracy"] = None if lost else float(measured.accuracy[i])
                 if protocol.auc:
                     row[f"{split}_auc"] = None if lost else losses.macro_auc(measured.scores[i], labels[split])
-            rows.append(row | {name: value[i].round(4).tolist() for name, value in aligned.items()})
+            rows.append(row | {column: np.round(value[i], 6).tolist() for column, value in probed.items()})
         records.append(folder, rows)
-        on_epoch()
-        start = time.perf_counter()
+        on_epochs((epoch - before) * len(seeds))
+        before, start = epoch, time.perf_counter()
     if FLAGS.save_synapses:
-        records.save_synapses(folder / f"{dataset.name}_{rule}.msgpack", runs.synapses)
+        stem = "".join(c if c.isalnum() else "_" for c in name)
+        seeds_named = "" if seeds[0] == 0 else f"_from_seed_{seeds[0]}"
+        records.save_synapses(folder / f"{dataset.name}_{stem}{seeds_named}.msgpack", runs.synapses)
 
 
 def progress(console: Console) -> Progress:
@@ -68,29 +129,56 @@ def progress(console: Console) -> Progress:
     )
 
 
-def run_rules() -> pathlib.Path:
-    """Trains every rule on every data set with a progress bar; returns the folder of its records."""
-    console = Console(stderr=True)
-    names = options.dataset_names()
+def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
+    """Trains every arm on every data set, but for the runs that the folder holds; returns the folder."""
     with options.one_line_errors():
-        for name in names:  # all of them, so that a missing one does not end a long run half way
-            datasets.load(name, FLAGS.data_dir)
-    manifest = {
-        "flags": {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]},
-        "settings": {rule: jax.tree.map(float, options.make_settings(rule)._asdict()) for rule in options.rule_names()},
-        "data": {},
+        options.check()
+        folder = options.out_dir()
+        records.check(folder, {})
+        # All of them, so that a missing one does not end a long run half way.
+        loaded = [options.load(name) for name in options.dataset_names()]
+        plan = {dataset.name: arms(dataset.name) for dataset in loaded}
+        cells = {d.name: {name: describe(arm, d) for name, arm in plan[d.name].items()} for d in loaded}
+        flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
+        records.open_run(folder, cells, flags=flagged)
+    manifest, rows = records.read(folder)
+    done = records.finished(manifest, rows)
+    todo = {
+        (d.name, name): [seed for seed in range(FLAGS.seeds) if (d.name, name, seed) not in done]
+        for d in loaded
+        for name in plan[d.name]
     }
-    folder = records.create(options.out_dir(), manifest)
-    with jax.default_matmul_precision(FLAGS.precision), progress(console) as bar:
-        task = bar.add_task("", total=len(names) * len(options.rule_names()) * (FLAGS.epochs + 1))
-        for name in names:
-            bar.update(task, description=f"{name}: loading")
-            dataset = datasets.load(name, FLAGS.data_dir)
+    with jax.default_matmul_precision(FLAGS.precision), progress(Console(stderr=True)) as bar:
+        epochs = sum(cells[d][name]["protocol"]["epochs"] * len(seeds) for (d, name), seeds in todo.items())
+        task = bar.add_task("", total=epochs)
+        for dataset in loaded:
+            if dataset.name not in manifest["data"]:
+                manifest["data"][dataset.name] = facts(dataset)
+                records.write_manifest(folder, manifest)
+            elif manifest["data"][dataset.name]["sha256"] != dataset.checksums():
+                sys.exit(f"out_dir {folder} holds runs on other images called {dataset.name}: give another folder")
             data = training.place(dataset)
-            manifest = records.read(folder)[0]
-            manifest["data"][dataset.name] = facts(dataset)
-            records.write_manifest(folder, manifest)
-            for rule in options.rule_names():
-                bar.update(task, description=f"{dataset.name}: {RULES[rule].title}")
-                train_rule(folder, dataset, rule, data, lambda: bar.advance(task))
+            for name, arm in plan[dataset.name].items():
+                bar.update(task, description=f"{dataset.name}: {name}")
+                if seeds := todo[dataset.name, name]:
+                    train_arm(folder, dataset, name, arm, data, seeds, probe, lambda n: bar.advance(task, n))
     return folder
+
+
+def main(arms: Arms, make: Callable[[pathlib.Path], None], probe: Probe = align, **defaults) -> None:
+    """The whole of a script: flags (with this experiment's `defaults`), the runs, and what `make` makes of them."""
+
+    def started(argv):
+        logging.set_verbosity(logging.WARNING)
+        if len(argv) > 1:
+            script = pathlib.Path(argv[0]).name
+            sys.exit(f"{script}: {argv[1]!r} is no flag: flags begin with --, as in --dataset=cifar10")
+        if REMAKE.value:
+            with options.one_line_errors():
+                make(pathlib.Path(REMAKE.value).expanduser())
+        else:
+            make(run(arms, probe))
+
+    for name, value in defaults.items():
+        flags.set_default(FLAGS[name], value)
+    app.run(started)

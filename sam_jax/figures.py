@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from sam_jax.rules import RULES
+from sam_jax.tables import arm_title
 
 # Okabe and Ito's colour-blind-safe palette; dashes tell the rules apart without colour.
 STYLE = {
@@ -16,30 +16,42 @@ STYLE = {
 }
 
 
-def curves(path: pathlib.Path, rows: list[dict]) -> None:
-    """Accuracy against epochs: a column for each data set, test above train, mean ± sd over seeds."""
+_CYCLE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+
+
+def style(arm: str, place: int) -> dict:
+    """How an arm is drawn: a rule always alike, any other by its place; no two alike among the first forty."""
+    colour, dashes = STYLE.get(arm, (_CYCLE[place % len(_CYCLE)], _DASHES[place % len(_DASHES)]))
+    return {"color": colour, "linestyle": dashes}
+
+
+def curves(path: pathlib.Path, rows: list[dict], splits: tuple[str, ...] = ("test", "train")) -> None:
+    """Accuracy against epochs: a column for each data set, a row for each split, mean ± sd over seeds."""
     from matplotlib.figure import Figure  # no global state: works beside a user's own figures
 
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    figure = Figure(figsize=(max(5.2, 0.6 + 3.6 * len(datasets)), 6.4), layout="constrained")
-    axes = figure.subplots(2, len(datasets), squeeze=False, sharex="col")
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    size = (max(5.2, 0.6 + 3.6 * len(datasets)), 0.4 + 3 * len(splits) + 0.1 * len(arms))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(splits), len(datasets), squeeze=False, sharex="col")
     for column, dataset in enumerate(datasets):
         of_dataset = [row for row in rows if row["dataset"] == dataset]
-        for axis, split in zip(axes[:, column], ("test", "train"), strict=True):
+        for axis, split in zip(axes[:, column], splits, strict=True):
             seen = []
-            for rule in RULES:
-                chosen = [row for row in of_dataset if row["rule"] == rule]
+            for place, arm in enumerate(arms):
+                chosen = [row for row in of_dataset if row["arm"] == arm]
                 if chosen:
-                    seen += _curve(axis, rule, chosen, f"{split}_accuracy")
+                    seen += _curve(axis, arm_title(arm), style(arm, place), chosen, f"{split}_accuracy")
             # Starts at chance level would squeeze the rest: the axis leaves out most of the first seventh.
             low, high = max(0.0, 5 * np.floor((min(seen) - 1) / 5)), max(seen)
             axis.set_ylim(low, high + 0.04 * (high - low) + 0.1)
             axis.grid(alpha=0.25)
             axis.spines[["top", "right"]].set_visible(False)
-        lost = len({(row["rule"], row["seed"]) for row in of_dataset if row["diverged"]})
+        lost = len({(row["arm"], row["seed"]) for row in of_dataset if row["diverged"]})
         axes[0, column].set_title(dataset + (f" ({lost} diverged)" if lost else ""))
-        axes[1, column].set_xlabel("epoch")
-    for axis, split in zip(axes[:, 0], ("test", "train"), strict=True):
+        axes[-1, column].set_xlabel("epoch")
+    for axis, split in zip(axes[:, 0], splits, strict=True):
         axis.set_ylabel(f"{split} accuracy (%)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(
@@ -48,15 +60,14 @@ def curves(path: pathlib.Path, rows: list[dict]) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _curve(axis, rule, rows, column):
-    """Draws a rule's mean and spread, a diverged run up to its last finite epoch; returns early and best mean."""
-    colour, dashes = STYLE[rule]
+def _curve(axis, label, look, rows, column):
+    """Draws an arm's mean and spread, a diverged run up to its last finite epoch; returns early and best mean."""
     epochs = sorted({row["epoch"] for row in rows})
     by_epoch = [[100 * r[column] for r in rows if r["epoch"] == e and r[column] is not None] for e in epochs]
     alive = [(epoch, values) for epoch, values in zip(epochs, by_epoch, strict=True) if values]
     x = [epoch for epoch, _ in alive]
     mean = np.array([np.mean(values) for _, values in alive])
     sd = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in alive])
-    axis.plot(x, mean, color=colour, linestyle=dashes, linewidth=1.8, label=RULES[rule].title)
-    axis.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
+    axis.plot(x, mean, **look, linewidth=1.8, label=label)
+    axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
     return mean[len(mean) // 7], max(mean)

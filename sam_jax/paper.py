@@ -1,9 +1,11 @@
-"""What the paper prints, for comparison: Table 1, in percent, mean and spread over five runs.
+"""What the paper prints and claims: Table 1, in percent, mean and spread over five runs; CLAIMS, and what tests each.
 
 The paper does not say which split or measure each column is. ChestMNIST's cannot be an accuracy,
 since predicting "nothing" is already right for about 94.8 % of its labels: it is read as the AUC.
 Fashion-MNIST's is above what such networks reach on test images; it fits training accuracy.
 """
+
+from typing import NamedTuple
 
 RULES = ("sgd", "fa", "wm", "kp", "sam")
 _MEAN = {  # in the order of RULES
@@ -41,3 +43,100 @@ def table1(dataset: str, rule: str, measure: str = "accuracy") -> tuple[float, f
         return None
     place = RULES.index(rule)
     return _MEAN[dataset][place], _SPREAD[dataset][place]
+
+
+class Claim(NamedTuple):
+    """One thing the paper says that an experiment can confirm or refute."""
+
+    title: str  # the claim in one sentence, in our words
+    source: str  # where the paper makes it
+    script: str  # the experiment that tests it
+
+
+CLAIMS = {
+    "table1": Claim(
+        "SAM is at least as accurate as SGD on six of seven data sets, and more accurate than FA, WM and KP on all.",
+        "Table 1, lines 422–425",
+        "experiments/table1.py",
+    ),
+    "table2": Claim(
+        "Of the rules compared, only SAM has all four pathways and all four plastic: eight criteria tell them apart.",
+        "Table 2, lines 182–186",
+        "experiments/table2.py",
+    ),
+    "fig2": Claim(
+        "Plastic W alone stays near a linear network, V̄ adds the most of any one pathway, and all four reach SGD.",
+        "Figure 2, lines 101–108 and 460–470",
+        "experiments/fig2_ablation.py",
+    ),
+    "scalar_error": Claim(
+        "One scalar error shared by all neurons of a layer teaches clearly worse than a vector.",
+        "Lines 88–92 and 160–163",
+        "experiments/scalar_error.py",
+    ),
+    "s1a": Claim(
+        "Training turns V̄V̄ᵀ and WWᵀ from nearly diagonal into correlated matrices of low effective rank.",
+        "Figure S1a, lines 439–446",
+        "experiments/fig_s1a_representations.py",
+    ),
+    "s1b": Claim(
+        "V̄ settles: its steps shrink towards zero during training, and those of the loss shrink with them.",
+        "Figure S1b, lines 406–407",
+        "experiments/fig_s1b_stationarity.py",
+    ),
+    "s1d": Claim(
+        "A wider downstream stream makes the network better, up to about 7.5 times the upstream width.",
+        "Figure S1d, lines 431–436",
+        "experiments/fig_s1d_overparametrization.py",
+    ),
+    "s2": Claim(
+        "Among 64 combinations of the four learning rates, the best has the smallest η_V.",
+        "Figure S2",
+        "experiments/fig_s2_learning_rates.py",
+    ),
+    "lemma1": Claim(
+        "Where V and V̄ have stopped changing, V̄ is the transpose of V.",
+        "Lemma 1, lines 478–484",
+        "experiments/theory.py",
+    ),
+    "theorem3": Claim(
+        "Once V and V̄ hardly change, SAM's step of W is SGD's step times the positive definite V̄V̄ᵀ, less the decay.",
+        "Theorem 3, lines 506–531",
+        "experiments/theory.py",
+    ),
+    "proposition1": Claim(
+        "Following the gradient through any positive semidefinite matrix never raises the loss.",
+        "Proposition 1, lines 537–541",
+        "experiments/theory.py",
+    ),
+    "reductions": Claim(
+        "With identity V and V̄ and the gate as D_d, SAM is exactly backprop, Feedback Alignment or Kolen–Pollack.",
+        "Lines 331–337",
+        "experiments/variants.py",
+    ),
+    "widths": Claim(
+        "SAM learns where the upstream and downstream layers have different widths.",
+        "Lines 56–59 and 173–176",
+        "experiments/variants.py",
+    ),
+    "downstream_nonlinearity": Claim(
+        "SAM learns with any nonlinearity D_d of the downstream stream.",
+        "Lines 396–400",
+        "experiments/variants.py",
+    ),
+    "postsynaptic_signal": Claim(
+        "SAM learns with either postsynaptic signal, gated by the neuron's own activity or not.",
+        "Lines 347–352",
+        "experiments/variants.py",
+    ),
+    "rate_order": Claim(
+        "V̄ needs the largest learning rate, about four times that of W, and V the smallest.",
+        "Lines 473–476, Figure S2",
+        "experiments/fig_s2_learning_rates.py",
+    ),
+    "predictions": Claim(
+        "Stopping the plasticity of V̄ takes away what H adds to learning, even while W stays plastic.",
+        "Lines 146–152, Discussion, lines 171–176 and 187–195",
+        "experiments/predictions.py",
+    ),
+}

@@ -1,9 +1,18 @@
-"""What to look at inside a circuit: how well pathways are aligned with those that they stand for."""
+"""What to look at inside a circuit: alignment of its pathways, H = V̄V̄ᵀ, and its update against the gradient.
+
+Pure functions, to be jitted and vmapped at will. Shapes as in `circuit.py`.
+"""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import entr  # -p log p, 0 at 0
 
-from sam_jax.circuit import Circuit, Synapses
+from sam_jax.circuit import Circuit, State, Synapses
+from sam_jax.dynamics import PHI, derivative, feedback, forward, local_update, outer
+from sam_jax.losses import Loss
+from sam_jax.rules import sgd
 
 
 def angle(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -27,3 +36,150 @@ def alignment(circuit: Circuit, synapses: Synapses) -> dict[str, jax.Array]:
     if synapses.v:
         found["v_angle"] = jnp.stack([angle(v, v_bar.T) for v, v_bar in zip(synapses.v, synapses.v_bar, strict=True)])
     return found
+
+
+def preconditioner(synapses: Synapses) -> tuple[jax.Array, ...]:
+    """H = V̄V̄ᵀ [d_l, d_l] of each hidden layer: what multiplies the SGD update in eq. (4) and eq. (12).
+
+    Raises:
+      ValueError: the synapses hold no v_bar.
+    """
+    return tuple(v_bar @ v_bar.T for v_bar in _v_bar(synapses))
+
+
+def spectrum(matrix: jax.Array) -> jax.Array:
+    """Singular values of a matrix [m, n], largest first, [min(m, n)]."""
+    return jnp.linalg.svd(matrix, compute_uv=False)
+
+
+def effective_rank(matrix: jax.Array) -> jax.Array:
+    """exp of the entropy (nats) of the singular values scaled to sum to 1, from 1 to the rank (Roy & Vetterli 2007).
+
+    NaN for a matrix of zeros.
+    """
+    return _effective_number(spectrum(matrix))
+
+
+def conditioning(synapses: Synapses) -> dict[str, jax.Array]:
+    """What H = V̄V̄ᵀ does to a learning rate, [hidden layers], input side first.
+
+    `h_trace_mean` is its mean eigenvalue, trace / d_l; `h_top` the largest; `h_effective_rank` as in
+    `effective_rank`; `h_condition` the largest eigenvalue over the smallest, inf where d̄_l < d_l makes
+    H singular. All from the singular values of V̄, whose squares are H's eigenvalues.
+
+    Raises:
+      ValueError: the synapses hold no v_bar.
+    """
+
+    def measures(v_bar):
+        width, downstream_width = v_bar.shape
+        eigenvalues = spectrum(v_bar) ** 2
+        return {
+            "h_trace_mean": eigenvalues.sum() / width,
+            "h_top": eigenvalues[0],
+            "h_effective_rank": _effective_number(eigenvalues),
+            "h_condition": jnp.where(downstream_width < width, jnp.inf, eigenvalues[0] / eigenvalues[-1]),
+        }
+
+    return _stack(map(measures, _v_bar(synapses)))
+
+
+def pathway_norms(synapses: Synapses) -> dict[str, jax.Array]:
+    """The Frobenius norm of every matrix: `w_norm` [entries of w], and so on for the stored pathways."""
+    return {f"{pathway}_norm": norms for pathway, norms in _norms(synapses).items()}
+
+
+def change(before: Synapses, after: Synapses) -> dict[str, jax.Array]:
+    """How far every matrix has moved, ‖after - before‖_F: `w_change` [entries of w], and so on."""
+    moved = jax.tree.map(jnp.subtract, after, before)
+    return {f"{pathway}_change": norms for pathway, norms in _norms(moved).items()}
+
+
+def against_gradient(
+    circuit: Circuit,
+    synapses: Synapses,
+    x: jax.Array,
+    labels: jax.Array,
+    loss: Loss,
+    decay_over_rate_v: jax.Array | float | None = None,
+) -> dict[str, jax.Array]:
+    """Theorem 3 on a batch: the circuit's ΔW against SGD's on the same W, [hidden layers], input side first.
+
+    Compares ΔW^l, l = 1..L-2, without rate and decay (the top W gets the gradient under every rule):
+    `gradient_cosine` with ΔW_SGD itself; `theorem_cosine` with H ΔW_SGD, H = V̄^l(V̄^l)ᵀ, eq. (12) and (22);
+    `gated_cosine` with eq. (40), the batch average of (D H D g)(D h)ᵀ, where D g (D h)ᵀ averages to
+    ΔW_SGD. The proof arrives at eq. (40); eq. (12) leaves out its first D. `theorem_error` and
+    `gated_error` are ‖ΔW - that‖ / ‖that‖.
+
+    Args:
+      circuit: one that stores v_bar; pathways that it holds fixed do not matter here.
+      synapses: its matrices.
+      x: [B, d_1].
+      labels: as `loss` takes them.
+      loss: one of `losses.LOSSES`.
+      decay_over_rate_v: γ/η_V. Given, `v_residual` says how far V is from the theorem's premise that
+        eq. (10) is zero on this batch: ‖mean (D_d h̄)(D_u h)ᵀ - γ/η_V V‖ / ‖γ/η_V V‖.
+
+    Raises:
+      ValueError: the synapses hold no v_bar.
+    """
+    preconditioners = preconditioner(synapses)
+    plain = sgd(circuit.widths, activation=circuit.activation)
+    # The rules of held pathways are wanted too, and that of W̄ is not.
+    _, updates = _update(dataclasses.replace(circuit, plastic=("w", "v")), synapses, x, labels, loss)
+    exact, gradients = _update(plain, Synapses(w=synapses.w), x, labels, loss)
+    phi = PHI[circuit.activation]
+    h, g = exact.activity  # g: -∂F/∂(D h), of sgd's W̄ = Wᵀ
+    sent = (h[0], *map(phi, h[1:-1]))
+
+    def measures(i):
+        update, gradient, gate = -updates.w[i], -gradients.w[i], derivative(phi, h[i + 1])
+        theorem = preconditioners[i] @ gradient
+        gated = outer(gate * ((gate * g[i]) @ preconditioners[i]), sent[i])  # H is symmetric
+        found = {
+            "gradient_cosine": _cosine(update, gradient),
+            "theorem_cosine": _cosine(update, theorem),
+            "theorem_error": _relative(update, theorem),
+            "gated_cosine": _cosine(update, gated),
+            "gated_error": _relative(update, gated),
+        }
+        if decay_over_rate_v is not None:
+            found["v_residual"] = _relative(-updates.v[i], decay_over_rate_v * synapses.v[i])
+        return found
+
+    return _stack(map(measures, range(len(preconditioners))))
+
+
+def _v_bar(synapses):
+    if not synapses.v_bar:
+        raise ValueError("the synapses hold no v_bar, which H = V̄V̄ᵀ is made of: expected one for each hidden layer")
+    return synapses.v_bar
+
+
+def _effective_number(values):
+    return jnp.exp(entr(values / values.sum()).sum())
+
+
+def _norms(synapses):
+    held = {pathway: matrices for pathway, matrices in synapses._asdict().items() if matrices}
+    return {pathway: jnp.stack([*map(jnp.linalg.norm, matrices)]) for pathway, matrices in held.items()}
+
+
+def _update(circuit, synapses, x, labels, loss):
+    """The state that forward and feedback leave, and what it descends along."""
+    state = forward(circuit, State(synapses), x)
+    state = feedback(circuit, state, loss.error(state.activity.h[-1], labels))
+    return state, local_update(circuit, state)
+
+
+def _cosine(a, b):
+    return jnp.vdot(a, b) / (jnp.linalg.norm(a) * jnp.linalg.norm(b))
+
+
+def _relative(actual, expected):
+    return jnp.linalg.norm(actual - expected) / jnp.linalg.norm(expected)
+
+
+def _stack(layers):
+    """One dict for each layer -> one dict of [layers] arrays."""
+    return jax.tree.map(lambda *values: jnp.stack(values), *layers)

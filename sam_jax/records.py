@@ -25,26 +25,68 @@ PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "sciki
 MANIFEST, METRICS = "manifest.json", "metrics.jsonl"
 
 
-def check_new(folder: str | os.PathLike) -> None:
-    """Raises FileExistsError if the folder holds anything: a run never writes over another."""
+def check(folder: str | os.PathLike, cells: dict | None = None) -> None:
+    """Raises FileExistsError if the folder holds anything but a run that these cells may continue.
+
+    Args:
+      folder: a run's folder; it need not exist.
+      cells: `cells[dataset][arm]` describes what is to be run. A run may be continued with more cells or
+        more seeds, but a cell that it has already must be the same.
+    """
     folder = pathlib.Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if cells is None or not (folder / MANIFEST).is_file():
         raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
+    held = read(folder)[0]["cells"]
+    for dataset, arms in json.loads(json.dumps(cells)).items():
+        for arm, cell in arms.items():
+            old = held.get(dataset, {}).get(arm, cell)
+            changed = next((key for key in cell if old.get(key) != cell[key]), None)
+            if changed:
+                raise FileExistsError(
+                    f"out_dir {folder} holds {dataset}, {arm} with another {changed} "
+                    f"({old.get(changed)}, now {cell[changed]}): give another folder, or the same flags"
+                )
 
 
-def create(folder: str | os.PathLike, manifest: dict) -> pathlib.Path:
-    """Makes the folder and its manifest, with the environment's facts added.
+def open_run(folder: str | os.PathLike, cells: dict, **facts) -> pathlib.Path:
+    """Makes the folder and its manifest, with the environment's facts added; or continues the run that it holds.
+
+    What an interruption left of an unfinished seed is dropped, since that seed starts again.
 
     Raises:
-      FileExistsError: the folder holds something already.
+      FileExistsError: as `check`.
     """
-    check_new(folder)
+    check(folder, cells)
     folder = pathlib.Path(folder)
-    manifest = {**manifest, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, manifest)
-    (folder / METRICS).touch()
+    here = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()}
+    if not (folder / MANIFEST).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / METRICS).touch()
+        write_manifest(folder, {"cells": cells, "data": {}, **facts, **here})
+        return folder
+    manifest, rows = read(folder)
+    for dataset, arms in cells.items():
+        manifest["cells"].setdefault(dataset, {}).update(arms)
+    write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
+    partial = folder / f".{METRICS}.partial"
+    partial.unlink(missing_ok=True)
+    done = finished(manifest, rows)
+    _append(partial, [row for row in rows if run_of(row) in done])
+    partial.replace(folder / METRICS)
     return folder
+
+
+def run_of(row: dict) -> tuple[str, str, int]:
+    """(dataset, arm, seed): which run a row is of."""
+    return row["dataset"], row["arm"], row["seed"]
+
+
+def finished(manifest: dict, rows: Iterable[dict]) -> set[tuple[str, str, int]]:
+    """The runs whose last epoch is among the rows."""
+    cells = manifest["cells"]
+    return {run_of(row) for row in rows if row["epoch"] == cells[row["dataset"]][row["arm"]]["protocol"]["epochs"]}
 
 
 def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:
@@ -56,8 +98,12 @@ def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:
 
 def append(folder: str | os.PathLike, rows: Iterable[dict]) -> None:
     """Appends rows to `metrics.jsonl`; a number that is not finite becomes null."""
+    _append(pathlib.Path(folder) / METRICS, rows)
+
+
+def _append(path, rows):
     lines = [json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows]
-    with open(pathlib.Path(folder) / METRICS, "a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.writelines(lines)
 
 

@@ -1,6 +1,6 @@
 """Tables of results, made from a run's rows alone.
 
-A summary has one entry for each data set and rule: mean and sample standard deviation over the
+A summary has one entry for each data set and arm: mean and sample standard deviation over the
 seeds that did not diverge, at the last epoch that all have, in percent; how many diverged stands beside it.
 """
 
@@ -11,42 +11,48 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sam_jax import paper
+from sam_jax import paper, records, statistics
 from sam_jax.catalogue import SPLITS
 from sam_jax.rules import RULES
 
+
 COLUMNS = (
-    *("dataset", "rule", "runs", "diverged", "epochs", "train_mean", "train_sd", "val_mean", "val_sd"),
+    *("dataset", "arm", "runs", "diverged", "epochs", "train_mean", "train_sd", "val_mean", "val_sd"),
     *("test_mean", "test_sd", "paper", "seconds"),
 )
 
 
+def arm_title(arm: str) -> str:
+    """An arm's name in tables and figures: a rule's title, or the name itself."""
+    return RULES[arm].title if arm in RULES else arm
+
+
 def summarise(rows: list[dict], measure: str = "accuracy") -> list[dict]:
-    """One dict of COLUMNS for each data set and rule that has rows, in the order of the rows.
+    """One dict of COLUMNS for each data set and arm that has rows, in the order of the rows.
 
     Args:
       rows: as `records.read` returns them.
       measure: "accuracy" or "auc"; data sets without that measure are left out.
 
     `paper` is the paper's mean where it prints one; a mean over no run is None. `seconds` is the time
-    of all the rule's runs together, compilation and evaluation included.
+    of all the arm's runs together, compilation and evaluation included.
     """
     groups = {}
     for row in rows:
         if f"test_{measure}" in row:
-            groups.setdefault((row["dataset"], row["rule"]), []).append(row)
+            groups.setdefault((row["dataset"], row["arm"]), []).append(row)
     summary = []
-    for (dataset, rule), group in groups.items():
+    for (dataset, arm), group in groups.items():
         seeds = {row["seed"] for row in group}
         last = min(max(row["epoch"] for row in group if row["seed"] == seed) for seed in seeds)
         final = [row for row in group if row["epoch"] == last]
         entry = {
             "dataset": dataset,
-            "rule": rule,
+            "arm": arm,
             "runs": len(seeds),
             "diverged": len({row["seed"] for row in group if row["diverged"]}),
             "epochs": last,
-            "paper": (paper.table1(dataset, rule, measure) or (None,))[0],
+            "paper": (paper.table1(dataset, arm, measure) or (None,))[0],
             "seconds": sum(row["seconds"] for row in group),
         }
         for split in SPLITS:
@@ -66,14 +72,14 @@ def write_csv(path: pathlib.Path, summary: list[dict]) -> None:
             writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in entry.items()})
 
 
-HEADER = ("rule", "test %", "train %", "paper %", "diff.", "runs", "time")  # diff.: test minus paper
+HEADER = ("", "test %", "train %", "paper %", "diff.", "runs", "time")  # diff.: test minus paper
 
 
 def cells(entry: dict) -> list[str]:
     """A summary's entry as the cells under HEADER; `4/5` runs means that one of five diverged."""
     compared = None not in (entry["paper"], entry["test_mean"])
     return [
-        RULES[entry["rule"]].title,
+        arm_title(entry["arm"]),
         spread(entry["test_mean"], entry["test_sd"]),
         spread(entry["train_mean"], entry["train_sd"]),
         "" if entry["paper"] is None else f"{entry['paper']:.2f}",
@@ -104,23 +110,51 @@ def diverged_seeds(rows: list[dict]) -> list[str]:
     first = {}
     for row in rows:
         if row["diverged"]:
-            run = (row["dataset"], row["rule"], row["seed"])
+            run = records.run_of(row)
             first[run] = min(row["epoch"], first.get(run, row["epoch"]))
-    return [f"{d}, {RULES[r].title}, seed {s} diverged at epoch {e}" for (d, r, s), e in first.items()]
+    return [f"{d}, {arm_title(a)}, seed {s} diverged at epoch {e}" for (d, a, s), e in first.items()]
 
 
 MEASURES = (("accuracy", "accuracy", "table.csv"), ("auc", "macro AUC × 100", "auc.csv"))  # key, title, file
 
 
 def title(summary: list[dict], measure_title: str) -> str:
-    """The heading of one data set's table; rules that an interruption stopped earlier are named by a range."""
+    """The heading of one data set's table; arms that an interruption stopped earlier are named by a range."""
     epochs = sorted({entry["epochs"] for entry in summary})
     count = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
     return f"{summary[0]['dataset']}: {measure_title}, mean ± sd over seeds after {count} epochs"
 
 
-def markdown(manifest: dict, rows: list[dict]) -> str:
-    """The whole of `table.md`: for each data set its accuracy, its AUC where it has one, and remarks."""
+def final(rows: list[dict], dataset: str, arm: str, column: str = "test_accuracy") -> dict[int, float | None]:
+    """Each seed's last value of a column; accuracies and AUCs in percent; None where the run diverged."""
+    chosen = sorted((r for r in rows if r["dataset"] == dataset and r["arm"] == arm), key=lambda r: r["epoch"])
+    factor = 100 if column.endswith(("_accuracy", "_auc")) else 1
+    return {
+        r["seed"]: None if r["diverged"] or r.get(column) is None else factor * r[column] for r in chosen
+    }
+
+
+def difference(rows: list[dict], dataset: str, a: str, b: str, column: str = "test_accuracy") -> statistics.Paired:
+    """Arm `a` minus arm `b`, paired by seed: the same seed means the same initial W and the same batches."""
+    return statistics.paired(final(rows, dataset, a, column), final(rows, dataset, b, column))
+
+
+def comparisons(rows: list[dict], reference: str, measure: str = "accuracy") -> list[str]:
+    """A line for each data set and arm: its paired difference in test accuracy from the reference arm."""
+    cells = dict.fromkeys((row["dataset"], row["arm"]) for row in rows)
+    return [
+        f"{dataset}: {arm_title(arm)} − {arm_title(reference)}: "
+        + statistics.describe(difference(rows, dataset, arm, reference, f"test_{measure}"))
+        for dataset, arm in cells
+        if arm != reference and (dataset, reference) in cells
+    ]
+
+
+def markdown(manifest: dict, rows: list[dict], reference: str | None = None) -> str:
+    """The whole of `table.md`: for each data set its accuracy, its AUC where it has one, and remarks.
+
+    With a `reference` arm, also every other arm's paired difference from it in test accuracy.
+    """
     parts = [f"Made by `{manifest['command']}`, {about(manifest)}.\n"]
     for dataset, facts in manifest["data"].items():
         of_dataset = [row for row in rows if row["dataset"] == dataset]
@@ -129,6 +163,9 @@ def markdown(manifest: dict, rows: list[dict]) -> str:
                 parts.append(f"### {title(summary, measure_title)}\n")
                 parts.append(_grid(HEADER, map(cells, summary)))
         parts.append(f"{remarks(dataset, facts)}\n")
+        if reference and (lines := comparisons(of_dataset, reference)):
+            parts.append("Paired differences of test accuracy, with 95 % intervals:\n")
+            parts.append("\n".join(f"- {line}" for line in lines) + "\n")
     parts += [f"- {line}\n" for line in diverged_seeds(rows)]
     return "\n".join(parts)
 

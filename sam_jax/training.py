@@ -17,6 +17,7 @@ import optax
 from sam_jax import dynamics, losses, plasticity
 from sam_jax.catalogue import SPLITS
 from sam_jax.circuit import Circuit, State, Synapses
+from sam_jax.interventions import Intervention, intervene
 from sam_jax.mirror import Mirroring, mirror
 
 SCHEDULES = ("constant", "cosine")
@@ -37,6 +38,8 @@ class Protocol(NamedTuple):
       decay_times_rate: see `plasticity.optimizer`.
       mirror_steps_before, mirror_steps_after: mirror steps before training and after each update.
       auc: also compute the macro AUC, on the host.
+      evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
+      interventions: what is frozen or lesioned, and after which epoch.
     """
 
     circuit: Circuit
@@ -49,6 +52,8 @@ class Protocol(NamedTuple):
     mirror_steps_before: int = 500
     mirror_steps_after: int = 1
     auc: bool = False
+    evaluate_every: int = 1
+    interventions: tuple[Intervention, ...] = ()
 
 
 class Settings(NamedTuple):
@@ -206,20 +211,31 @@ def start(protocol: Protocol, settings: Settings, data: Data, key: jax.Array) ->
     return Run(state.synapses, opt_state, key, metrics["train"].loss, jnp.zeros((), bool)), metrics
 
 
-def advance(protocol: Protocol, settings: Settings, data: Data, run: Run, epoch: jax.Array):
-    """One epoch: (run, metrics by split). A run that diverges stays as it was before the epoch, for good.
+def advance(protocol: Protocol, settings: Settings, data: Data, run: Run, epochs: jax.Array):
+    """The given epochs, then an evaluation: (run, metrics by split). A run that diverges stays as it was, for good.
 
-    The metrics of a diverged run are those of the synapses that were given up: read `diverged` first.
-
-    It diverges when a batch's mean loss, or the training split's after the epoch, is not finite or
-    exceeds DIVERGED_AT times the loss before training.
+    It diverges when a batch's mean loss, or the training split's loss at the evaluation, is not finite or
+    exceeds DIVERGED_AT times the loss before training; it is then kept as it was before that epoch, or
+    before these epochs. A diverged run's metrics mean nothing: read `diverged` first.
     """
-    after, peak = train_epoch(protocol, settings, data, run, epoch)
-    metrics = {split: evaluate(protocol, data, after.synapses, split) for split in data.splits}
     limit = DIVERGED_AT * run.initial_loss
-    diverged = run.diverged | ~(peak <= limit) | ~(metrics["train"].loss <= limit)
-    kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), run._replace(key=()), after._replace(key=()))
-    return kept._replace(key=run.key, diverged=diverged), metrics
+
+    def one_epoch(run, epoch):
+        after, peak = train_epoch(protocol, settings, data, run, epoch)
+        return _unless(run.diverged | ~(peak <= limit), run, after), None
+
+    after, _ = jax.lax.scan(one_epoch, run, epochs)
+    metrics = {split: evaluate(protocol, data, after.synapses, split) for split in data.splits}
+    lost = ~after.diverged & ~(metrics["train"].loss <= limit)
+    return _unless(lost, run, after), metrics
+
+
+def _unless(diverged, before, after):
+    """`after`, or `before` marked as diverged."""
+    kept = jax.tree.map(
+        lambda old, new: jnp.where(diverged, old, new), before._replace(key=()), after._replace(key=())
+    )
+    return kept._replace(key=before.key, diverged=diverged | after.diverged)
 
 
 def over_runs(function):
@@ -240,35 +256,44 @@ def start_runs(protocol: Protocol, settings: Settings, data: Data, keys: jax.Arr
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
-def advance_runs(protocol: Protocol, settings: Settings, data: Data, runs: Run, epoch: jax.Array):
+def advance_runs(protocol: Protocol, settings: Settings, data: Data, runs: Run, epochs: jax.Array):
     """`advance` for R runs, which are donated. Compiled."""
-    return over_runs(lambda s, run: advance(protocol, s, data, run, epoch))(settings, runs)
+    return over_runs(lambda s, run: advance(protocol, s, data, run, epochs))(settings, runs)
 
 
 def train(
     protocol: Protocol, settings: Settings, data: Data, seeds: list[int]
 ) -> Iterator[tuple[int, Run, dict[str, Metrics]]]:
-    """Trains a run for each seed at once; yields (epoch, runs, metrics by split) for epochs 0, 1, ...
+    """Trains a run for each seed at once; yields (epoch, runs, metrics by split) at epoch 0 and each evaluation.
 
     Args:
       protocol: what is fixed.
       settings: the numbers; a leaf is one number for all runs, or has a leading axis of R.
-      data: as `place` made it.
+      data: as `place` made it; the splits in it are evaluated.
       seeds: R seeds; a seed's run is the same whichever others run beside it.
 
-    Every leaf that is yielded has a leading axis of R. The runs are donated to the next epoch: copy
+    Every leaf that is yielded has a leading axis of R. The runs are donated to the next epochs: copy
     what is to be kept.
 
     Raises:
-      ValueError: the batch is larger than the training split.
+      ValueError: the batch is larger than the training split, or an intervention does not fit the circuit.
     """
     examples = len(data.splits["train"].images)
     if protocol.batch_size > examples:
         raise ValueError(f"batch_size is {protocol.batch_size}, expected at most the {examples} training images")
+    circuit = protocol.circuit
+    intervene(circuit, Synapses(), protocol.interventions, protocol.epochs)
     settings = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (len(seeds),)), settings)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    runs, metrics = start_runs(protocol, settings, data, keys)
+    plain = protocol._replace(interventions=(), evaluate_every=1)
+    runs, metrics = start_runs(plain, settings, data, keys)
     yield 0, runs, metrics
-    for epoch in range(1, protocol.epochs + 1):
-        runs, metrics = advance_runs(protocol, settings, data, runs, jnp.asarray(epoch))
+    epoch, due = 0, {i.epoch for i in protocol.interventions} | {protocol.epochs}
+    while epoch < protocol.epochs:
+        now, synapses = intervene(circuit, runs.synapses, protocol.interventions, epoch)
+        until = min(e for e in due | {epoch - epoch % protocol.evaluate_every + protocol.evaluate_every} if e > epoch)
+        epochs = jnp.arange(epoch + 1, until + 1)
+        runs = runs._replace(synapses=synapses)
+        runs, metrics = advance_runs(plain._replace(circuit=now), settings, data, runs, epochs)
+        epoch = until
         yield epoch, runs, metrics

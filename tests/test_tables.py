@@ -11,11 +11,11 @@ import sam_jax as sj
 from sam_jax import figures, records, tables
 
 
-def row(seed, epoch, test, rule="sam", dataset="cifar10", **fields):
+def row(seed, epoch, test, arm="sam", dataset="cifar10", **fields):
     lost = test is None
     train, val = (None, None) if lost else (test + 0.2, test + 0.1)
     accuracies = {"test_accuracy": test, "train_accuracy": train, "val_accuracy": val}
-    start = {"dataset": dataset, "rule": rule, "seed": seed, "epoch": epoch, "diverged": lost, "seconds": 1.5}
+    start = {"dataset": dataset, "arm": rule, "seed": seed, "epoch": epoch, "diverged": lost, "seconds": 1.5}
     return start | accuracies | fields
 
 
@@ -137,7 +137,7 @@ def test_curves_draw_each_rules_mean_and_stop_where_all_seeds_are_lost(tmp_path,
         return low
 
     monkeypatch.setattr(figures, "_curve", spy)
-    lost = [row(0, 1, 0.2, rule="fa"), row(0, 2, None, rule="fa")]
+    lost = [row(0, 1, 0.2, arm="fa"), row(0, 2, None, arm="fa")]
     figures.curves(tmp_path / "curves.png", ROWS + lost)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert [[e, round(y, 9)] for e, y in drawn["sam", "test_accuracy"]] == [[1, 31.0], [2, 52.0]]

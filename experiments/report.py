@@ -1,0 +1,153 @@
+"""A page of verdicts: what the paper claims, what our runs say, and every figure and table of them.
+
+    python experiments/report.py                          # results/report.html, of the runs in results/
+    python experiments/report.py runs --out=mine.html     # of another folder of runs
+
+The page is one HTML file that loads nothing: figures are inside it. Its links to each run's manifest
+and rows are relative, so it is moved together with the runs. Takes seconds; computes nothing.
+"""
+
+import base64
+import collections
+import os
+import pathlib
+import sys
+import urllib.parse
+from typing import NamedTuple
+
+import jinja2
+from absl import app, flags
+from markdown_it import MarkdownIt
+from markupsafe import Markup, escape
+
+from sam_jax import records, verdicts
+from sam_jax.paper import CLAIMS
+
+RUNS_DIR = flags.DEFINE_string("runs_dir", "results", "folder of run folders; may be given without the flag's name")
+OUT = flags.DEFINE_string("out", None, "the page (default: report.html in runs_dir); one that is there is replaced")
+
+NOT_RUN = "not run here"
+SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", NOT_RUN: "–"}
+
+
+class Run(NamedTuple):
+    """One run's folder, as the page shows it."""
+
+    name: str
+    anchor: str
+    facts: dict[str, str]  # command, machine, data and so on, in words
+    verdicts: list[verdicts.Verdict]
+    figures: list[tuple[str, str]]  # file name, data URI
+    table: Markup  # table.md as HTML, empty where there is none
+    links: dict[str, str]  # file name -> address relative to the page
+
+
+def read_run(folder: pathlib.Path, out: pathlib.Path) -> Run:
+    """One run; ValueError or OSError naming the folder where something in it cannot be read."""
+    try:
+        manifest, rows = records.read(folder)
+        facts = describe(manifest) | {"Rows": f"{len(rows):,}"}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} cannot be read as a run ({type(error).__name__}: {error})") from None
+    here = pathlib.Path(os.path.relpath(folder.resolve(), out.resolve().parent)).as_posix()
+    table = folder / "table.md"
+    return Run(
+        name=folder.name,
+        anchor="run-" + urllib.parse.quote(folder.name, safe=""),
+        facts=facts,
+        verdicts=verdicts.read(folder),
+        figures=[(path.name, embed(path)) for path in sorted(folder.glob("*.png"))],
+        table=render(table.read_text(encoding="utf-8"), folder.name) if table.exists() else Markup(),
+        links={name: urllib.parse.quote(f"{here}/{name}") for name in (records.MANIFEST, records.METRICS)},
+    )
+
+
+def describe(manifest: dict) -> dict[str, str]:
+    """What the page says of a manifest; a run that was continued names all its commands and machines."""
+    stints = [manifest, *manifest.get("continued", [])]
+
+    def each(words):
+        return ", then ".join(dict.fromkeys(words(stint) for stint in stints))
+
+    def machine(stint):
+        device, processor = stint["device"], stint["processor"]
+        accelerator = f"{device['count']} × {device['kind']}, " if device["platform"] != "cpu" else ""
+        return f"{accelerator}{processor['name']}, {processor['cores']} cores"
+
+    def images(sizes):
+        return ", ".join(f"{size:,} {split}" for split, size in sizes.items()) + " images"
+
+    return {
+        "Command": each(lambda stint: stint["command"]),
+        "Started": each(lambda stint: stint["started"]),
+        "Machine": each(machine),
+        "Versions": each(lambda stint: ", ".join(f"{name} {v}" for name, v in stint["versions"].items() if v)),
+        "Git revision": each(lambda stint: stint["git_revision"] or "not known"),
+        **{f"Data: {name}": images(known["sizes"]) for name, known in manifest.get("data", {}).items()},
+    }
+
+
+def embed(path: pathlib.Path) -> str:
+    """A figure as a data URI."""
+    image = path.read_bytes()
+    if not (image.startswith(b"\x89PNG\r\n\x1a\n") and image.endswith(b"IEND\xaeB`\x82")):
+        raise ValueError(f"{path} is no whole PNG image")
+    return "data:image/png;base64," + base64.b64encode(image).decode()
+
+
+def render(markdown: str, name: str) -> Markup:
+    """Markdown's paragraphs, lists and pipe tables as HTML; HTML, images and links in it stay plain text."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+    label = escape(f"Table of {name}")
+    opened = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>\n'
+    parser.add_render_rule("table_open", lambda self, tokens, i, options, env: opened)
+    parser.add_render_rule("table_close", lambda self, tokens, i, options, env: "</table></div>\n")
+    tokens = parser.parse(markdown)
+    for token in tokens:
+        if token.tag in ("h1", "h2", "h3"):  # the run's own heading is an h3
+            token.tag = "h4"
+    return Markup(parser.renderer.render(tokens, parser.options, {}))
+
+
+def overall_outcome(found: list[tuple[verdicts.Verdict, Run]]) -> str:
+    """A claim counts by its least favourable verdict."""
+    outcomes = {verdict.outcome for verdict, _ in found}
+    return next((o for o in ("does not hold", "undecided", "holds") if o in outcomes), NOT_RUN)
+
+
+def page(runs: list[Run]) -> str:
+    """The whole page, made from nothing but the runs."""
+    pairs = [(verdict, run) for run in runs for verdict in run.verdicts]
+    found = {key: [(verdict, run) for verdict, run in pairs if verdict.claim == key] for key in CLAIMS}
+    counts = collections.Counter(map(overall_outcome, found.values()))
+    loader = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    return environment.get_template("report.html.jinja").render(
+        claims=CLAIMS, found=found, counts=counts, symbols=SYMBOLS, runs=runs
+    )
+
+
+def main(argv):
+    if len(argv) > 2:
+        sys.exit(f"report.py: expected one folder of runs, got {' '.join(argv[1:])}")
+    runs_dir = pathlib.Path((argv[1:] or [RUNS_DIR.value])[0]).expanduser()
+    out = pathlib.Path(OUT.value).expanduser() if OUT.value else runs_dir / "report.html"
+    try:
+        if out.is_dir():
+            raise ValueError(f"--out={out} is a folder, expected the name of a page")
+        folders = sorted(path for path in runs_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if not folders:
+            raise ValueError(f"{runs_dir} has no run folders in it, expected some that experiments made")
+        text = page([read_run(folder, out) for folder in folders])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(f".{out.name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"report.py: {error}")
+    print(out)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,66 @@
+"""Whether the paper's claims hold in our runs: `verdicts.json` in a run's folder, written by its experiment."""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sam_jax.paper import CLAIMS
+
+OUTCOMES = ("holds", "does not hold", "undecided")
+FILE = "verdicts.json"
+
+
+class Verdict(NamedTuple):
+    """What one run says about one claim."""
+
+    claim: str  # a key of paper.CLAIMS
+    setting: str  # where it was tried: "cifar10, 30 epochs, 5 seeds"
+    paper: str  # what the paper says or prints
+    ours: str  # our number with its interval and its test
+    outcome: str  # one of OUTCOMES
+
+
+def write(folder: str | os.PathLike, verdicts: Iterable[Verdict]) -> None:
+    """Writes the verdicts into a run's folder in place of those it had, whole or not at all.
+
+    Raises:
+      ValueError: a claim or an outcome is unknown, or a text is missing; nothing is written.
+    """
+    verdicts = list(verdicts)
+    for verdict in verdicts:
+        _check(verdict)
+    text = json.dumps([verdict._asdict() for verdict in verdicts], indent=1, ensure_ascii=False)
+    partial = pathlib.Path(folder) / f".{FILE}.partial"
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(pathlib.Path(folder) / FILE)
+
+
+def read(folder: str | os.PathLike) -> list[Verdict]:
+    """The verdicts of a run's folder, in the order they were written; none where the experiment gave none.
+
+    Raises:
+      ValueError: the file holds something else.
+    """
+    path = pathlib.Path(folder) / FILE
+    if not path.exists():
+        return []
+    try:
+        verdicts = [Verdict(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        for verdict in verdicts:
+            _check(verdict)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no verdicts: {error}") from None
+    return verdicts
+
+
+def _check(verdict):
+    if verdict.claim not in CLAIMS:
+        raise ValueError(f"claim {verdict.claim!r} is unknown, expected one of {', '.join(CLAIMS)}")
+    if verdict.outcome not in OUTCOMES:
+        known = ", ".join(OUTCOMES)
+        raise ValueError(f"the outcome of {verdict.claim} is {verdict.outcome!r}, expected one of {known}")
+    for field, text in verdict._asdict().items():
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{field} of the verdict on {verdict.claim} is {text!r}, expected some words")
