@@ -3,8 +3,7 @@
     python experiments/report.py                          # results/report.html, of the runs in results/
     python experiments/report.py runs --out=mine.html     # of another folder of runs
 
-The page is one HTML file that loads nothing: figures are inside it. Its links to each run's manifest
-and rows are relative, so it is moved together with the runs. Takes seconds; computes nothing.
+The page is one HTML file that loads nothing; it links to the runs' records, so move it together with them. Takes seconds.
 """
 
 import base64
@@ -34,7 +33,6 @@ class Run(NamedTuple):
     """One run's folder, as the page shows it."""
 
     name: str
-    anchor: str
     facts: dict[str, str]  # command, machine, data and so on, in words
     verdicts: list[verdicts.Verdict]
     figures: list[tuple[str, str]]  # file name, data URI
@@ -49,16 +47,17 @@ def read_run(folder: pathlib.Path, out: pathlib.Path) -> Run:
         facts = describe(manifest) | {"Rows": f"{len(rows):,}"}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} cannot be read as a run ({type(error).__name__}: {error})") from None
-    here = pathlib.Path(os.path.relpath(folder.resolve(), out.resolve().parent)).as_posix()
     table = folder / "table.md"
     return Run(
         name=folder.name,
-        anchor="run-" + urllib.parse.quote(folder.name, safe=""),
         facts=facts,
         verdicts=verdicts.read(folder),
         figures=[(path.name, embed(path)) for path in sorted(folder.glob("*.png"))],
         table=render(table.read_text(encoding="utf-8"), folder.name) if table.exists() else Markup(),
-        links={name: urllib.parse.quote(f"{here}/{name}") for name in (records.MANIFEST, records.METRICS)},
+        links={
+            name: urllib.parse.quote(os.path.relpath(folder / name, out.parent))
+            for name in (records.MANIFEST, records.METRICS)
+        },
     )
 
 
@@ -98,8 +97,7 @@ def embed(path: pathlib.Path) -> str:
 def render(markdown: str, name: str) -> Markup:
     """Markdown's paragraphs, lists and pipe tables as HTML; HTML, images and links in it stay plain text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
-    label = escape(f"Table of {name}")
-    opened = f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>\n'
+    opened = f'<div class="scroll" tabindex="0" role="region" aria-label="Table of {escape(name)}"><table>\n'
     parser.add_render_rule("table_open", lambda self, tokens, i, options, env: opened)
     parser.add_render_rule("table_close", lambda self, tokens, i, options, env: "</table></div>\n")
     tokens = parser.parse(markdown)
@@ -111,8 +109,7 @@ def render(markdown: str, name: str) -> Markup:
 
 def overall_outcome(found: list[tuple[verdicts.Verdict, Run]]) -> str:
     """A claim counts by its least favourable verdict."""
-    outcomes = {verdict.outcome for verdict, _ in found}
-    return next((o for o in ("does not hold", "undecided", "holds") if o in outcomes), NOT_RUN)
+    return next((o for o in ("does not hold", "undecided", "holds") if any(v.outcome == o for v, _ in found)), NOT_RUN)
 
 
 def page(runs: list[Run]) -> str:
@@ -123,9 +120,8 @@ def page(runs: list[Run]) -> str:
     loader = jinja2.FileSystemLoader(pathlib.Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
-    return environment.get_template("report.html.jinja").render(
-        claims=CLAIMS, found=found, counts=counts, symbols=SYMBOLS, runs=runs
-    )
+    template = environment.get_template("report.html.jinja")
+    return template.render(claims=CLAIMS, found=found, counts=counts, symbols=SYMBOLS, runs=runs)
 
 
 def main(argv):

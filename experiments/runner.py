@@ -78,7 +78,7 @@ def describe(arm: Arm, dataset: datasets.Dataset) -> dict:
     return {
         "rule": arm.rule,
         "circuit": dataclasses.asdict(protocol.circuit),
-        "protocol": protocol._replace(circuit=None, loss=protocol.loss.name)._asdict(),
+        "protocol": {k: v for k, v in protocol._asdict().items() if k != "circuit"} | {"loss": protocol.loss.name},
         "settings": {
             name: value._asdict() if hasattr(value, "_asdict") else value for name, value in settings._asdict().items()
         },

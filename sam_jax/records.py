@@ -41,13 +41,20 @@ def check(folder: str | os.PathLike, cells: dict | None = None) -> None:
     held = read(folder)[0]["cells"]
     for dataset, arms in json.loads(json.dumps(cells)).items():
         for arm, cell in arms.items():
-            old = held.get(dataset, {}).get(arm, cell)
-            changed = next((key for key in cell if old.get(key) != cell[key]), None)
-            if changed:
+            for name, old, new in _differences(held.get(dataset, {}).get(arm, cell), cell):
                 raise FileExistsError(
-                    f"out_dir {folder} holds {dataset}, {arm} with another {changed} "
-                    f"({old.get(changed)}, now {cell[changed]}): give another folder, or the same flags"
+                    f"out_dir {folder} holds a run of {dataset}, {arm} whose {name} is {old}, now {new}: "
+                    "give another folder, or the same flags"
                 )
+
+
+def _differences(old, new, name=""):
+    """(name, old value, new value) of what is not alike in two cells."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
+    elif old != new:
+        yield name, old, new
 
 
 def open_run(folder: str | os.PathLike, cells: dict, **facts) -> pathlib.Path:

@@ -39,8 +39,7 @@ class Paired(NamedTuple):
       difference: the mean of a - b; None where no pair is left.
       low, high: its 95 % t interval; None below two pairs.
       p: of the test, against no difference; None below two pairs.
-      n: the pairs that are in the mean.
-      lost: the seeds of which a member diverged or is missing.
+      n, lost: the pairs that are in the mean; the seeds of which a member diverged or is missing.
       test: what p is.
     """
 
@@ -97,8 +96,8 @@ def interval(estimate: Estimate) -> str:
     """`51.85 [51.21, 52.49]`; the mean alone for one run; a dash where every run diverged."""
     if estimate.mean is None:
         return "–"
-    mean = f"{estimate.mean:z.2f}"
-    return mean if estimate.low is None else f"{mean} [{estimate.low:z.2f}, {estimate.high:z.2f}]"
+    bounds = "" if estimate.low is None else f" [{estimate.low:z.2f}, {estimate.high:z.2f}]"
+    return f"{estimate.mean:z.2f}{bounds}"
 
 
 def outcome(low: float | None, high: float | None, threshold: float = 0.0) -> str:
