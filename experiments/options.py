@@ -10,7 +10,7 @@ import time
 
 from absl import flags
 
-from sam_jax import RULES, Mirroring, Synapses, datasets, losses, records, training
+from sam_jax import RULES, Mirroring, Synapses, datasets, losses, sweep, training
 from sam_jax.circuit import ACTIVATIONS, PATHWAYS
 
 FLAGS = flags.FLAGS
@@ -161,7 +161,7 @@ def config(dataset: str, rule: str) -> dict[str, float]:
     """The numbers of the data set's and rule's flagfile; {} where there is none, or --noconfigs was given.
 
     Raises:
-      ValueError: the file holds another flag.
+      ValueError: the file holds anything but these flags with finite numbers.
     """
     path = CONFIGS / f"{dataset}_{rule}.cfg"
     if not FLAGS.configs or not path.is_file():
@@ -169,30 +169,26 @@ def config(dataset: str, rule: str) -> dict[str, float]:
     values = flags.FlagValues()
     _define_numbers(values)
     try:
-        values([path.name, f"--flagfile={path}"])
+        _, *rest = values([path.name, f"--flagfile={path}"])
     except flags.Error as error:
         raise ValueError(f"{path}: {error}") from None
-    return {name: values[name].value for name in NUMBERS if values[name].present}
+    if rest:  # absl stops reading there
+        raise ValueError(f"{path}: {rest[0]!r} is no flag: flags begin with --, as in --rate_w=0.1")
+    found = {name: values[name].value for name in NUMBERS if values[name].present}
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{path}: --{name} is {value}, expected a finite number")
+    return found
 
 
 def make_settings(rule: str, dataset: str, **numbers: float) -> training.Settings:
     """The rule's numbers: `numbers`, named as the flags are; else the flags; else the config's; else the rule's own."""
-    row, factor = RULES[rule], FLAGS.rate_factor
+    if unknown := numbers.keys() - set(NUMBERS):
+        raise TypeError(f"number {min(unknown)!r} is unknown, expected some of {', '.join(NUMBERS)}")
     flagged = {name: FLAGS[name].value for name in NUMBERS if FLAGS[name].value is not None}
-    found = config(dataset, rule) | flagged | numbers
-
-    def four(kind, default):
-        return Synapses(*(found.get(f"{kind}_{p}", d) for p, d in zip(PATHWAYS, default, strict=True)))
-
-    rates = four("rate", row.rates)
-    if row.rates.w_bar == row.rates.w and "rate_w_bar" not in found:
-        rates = rates._replace(w_bar=rates.w)  # Kolen-Pollack's W̄ learns at W's rate
-    rates = Synapses(*(factor * rate for rate in rates))
-    decay = found.get("decay", row.decay)
-    decay = decay if FLAGS.decay_times_rate else factor * decay
-    mirroring = row.mirroring or Mirroring()
-    mirroring = Mirroring(*(found.get(f"mirror_{k}", getattr(mirroring, k)) for k in Mirroring._fields))
-    return training.Settings(rates, decay, four("scale", row.scales), mirroring)
+    settings, factor = sweep.settings_of(rule, config(dataset, rule) | flagged | numbers), FLAGS.rate_factor
+    decay = settings.decay if FLAGS.decay_times_rate else factor * settings.decay
+    return settings._replace(rates=Synapses(*(factor * rate for rate in settings.rates)), decay=decay)
 
 
 def choose_loss(name: str, task: str) -> losses.Loss:
@@ -206,6 +202,8 @@ def make_protocol(circuit, dataset: datasets.Dataset, **fields) -> training.Prot
     """What is fixed about the runs of a circuit on a data set; `fields` of Protocol replace what the flags say."""
     known_set = datasets.REGISTRY.get(dataset.name)
     flagged = {
+        "loss": choose_loss(dataset.name, dataset.task),
+        "batch_size": FLAGS.batch_size,
         "epochs": FLAGS.epochs,
         "schedule": FLAGS.schedule,
         "warmup_epochs": FLAGS.warmup_epochs,
@@ -215,5 +213,4 @@ def make_protocol(circuit, dataset: datasets.Dataset, **fields) -> training.Prot
         "auc": dataset.task == "multi-label" or (known_set is not None and known_set.auc),
         "evaluate_every": FLAGS.evaluate_every,
     }
-    loss = choose_loss(dataset.name, dataset.task)
-    return training.Protocol(circuit, loss, FLAGS.batch_size, **(flagged | fields))
+    return training.Protocol(circuit, **(flagged | fields))

@@ -55,7 +55,7 @@ def show(console: Console, summary: list[dict], measure_title: str, manifest: di
 
 
 def setting(manifest: dict, rows: list[dict], dataset: str) -> str:
-    """`cifar10 (45,000 images), 30 epochs, 5 seeds`."""
+    """`cifar10 (45,000 training images), 30 epochs, 5 seeds`."""
     of_dataset = [row for row in rows if row["dataset"] == dataset]
     images = manifest["data"][dataset]["sizes"]["train"]
     epochs, seeds = max(row["epoch"] for row in of_dataset), len({row["seed"] for row in of_dataset})
@@ -63,11 +63,11 @@ def setting(manifest: dict, rows: list[dict], dataset: str) -> str:
 
 
 def together(outcomes: list[str]) -> str:
-    """One outcome for several: a single failure decides, and all must hold."""
+    """One outcome for several: a single failure decides, and all must hold; nothing compared decides nothing."""
     for outcome in ("does not hold", "undecided"):
         if outcome in outcomes:
             return outcome
-    return "holds"
+    return "holds" if outcomes else "undecided"
 
 
 def above(

@@ -3,7 +3,7 @@
     python experiments/report.py                          # results/report.html, of the runs in results/
     python experiments/report.py runs --out=mine.html     # of another folder of runs
 
-The page is one HTML file that loads nothing; it links to the runs' records, so move it together with them. Takes seconds.
+The page is one HTML file that loads nothing; it links to the records of the runs: move it with them. Takes seconds.
 """
 
 import base64
@@ -37,7 +37,7 @@ class Run(NamedTuple):
     verdicts: list[verdicts.Verdict]
     figures: list[tuple[str, str]]  # file name, data URI
     table: Markup  # table.md as HTML, empty where there is none
-    links: dict[str, str]  # file name -> address relative to the page
+    address: str  # of the folder, relative to the page
 
 
 def read_run(folder: pathlib.Path, out: pathlib.Path) -> Run:
@@ -54,10 +54,7 @@ def read_run(folder: pathlib.Path, out: pathlib.Path) -> Run:
         verdicts=verdicts.read(folder),
         figures=[(path.name, embed(path)) for path in sorted(folder.glob("*.png"))],
         table=render(table.read_text(encoding="utf-8"), folder.name) if table.exists() else Markup(),
-        links={
-            name: urllib.parse.quote(os.path.relpath(folder / name, out.parent))
-            for name in (records.MANIFEST, records.METRICS)
-        },
+        address=urllib.parse.quote(os.path.relpath(folder, out.parent)),
     )
 
 

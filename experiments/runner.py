@@ -129,6 +129,16 @@ def progress(console: Console) -> Progress:
     )
 
 
+def check_images(folder: pathlib.Path, loaded: list[datasets.Dataset]) -> None:
+    """Raises FileExistsError if the folder holds runs on other images of the same name."""
+    held = records.read(folder)[0]["data"] if (folder / records.MANIFEST).is_file() else {}
+    for dataset in loaded:
+        if dataset.name in held and held[dataset.name]["sha256"] != dataset.checksums():
+            raise FileExistsError(
+                f"out_dir {folder} holds runs on other images called {dataset.name}: give another folder"
+            )
+
+
 def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
     """Trains every arm on every data set, but for the runs that the folder holds; returns the folder."""
     with options.one_line_errors():
@@ -139,6 +149,7 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
         loaded = [options.load(name) for name in options.dataset_names()]
         plan = {dataset.name: arms(dataset.name) for dataset in loaded}
         cells = {d.name: {name: describe(arm, d) for name, arm in plan[d.name].items()} for d in loaded}
+        check_images(folder, loaded)
         flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
         records.open_run(folder, cells, flags=flagged)
     manifest, rows = records.read(folder)
@@ -155,8 +166,6 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
             if dataset.name not in manifest["data"]:
                 manifest["data"][dataset.name] = facts(dataset)
                 records.write_manifest(folder, manifest)
-            elif manifest["data"][dataset.name]["sha256"] != dataset.checksums():
-                sys.exit(f"out_dir {folder} holds runs on other images called {dataset.name}: give another folder")
             data = training.place(dataset)
             for name, arm in plan[dataset.name].items():
                 bar.update(task, description=f"{dataset.name}: {name}")
@@ -166,7 +175,12 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
 
 
 def main(arms: Arms, make: Callable[[pathlib.Path], None], probe: Probe = align, **defaults) -> None:
-    """The whole of a script: flags (with this experiment's `defaults`), the runs, and what `make` makes of them."""
+    """The whole of an experiment's script: the runs of its arms, and what `make` makes of their folder."""
+    main_of(lambda: run(arms, probe), make, **defaults)
+
+
+def main_of(compute: Callable[[], pathlib.Path], make: Callable[[pathlib.Path], None], **defaults) -> None:
+    """The flags (with this script's `defaults`), the folder that `compute` returns, and what `make` makes of it."""
 
     def started(argv):
         logging.set_verbosity(logging.WARNING)
@@ -177,8 +191,8 @@ def main(arms: Arms, make: Callable[[pathlib.Path], None], probe: Probe = align,
             with options.one_line_errors():
                 make(pathlib.Path(REMAKE.value).expanduser())
         else:
-            make(run(arms, probe))
+            make(compute())
 
     for name, value in defaults.items():
-        flags.set_default(FLAGS[name], value)
+        FLAGS.set_default(name, value)
     app.run(started)

@@ -17,12 +17,14 @@ STYLE = {
 
 
 _CYCLE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
+_PAIRS = [(_CYCLE[i % len(_CYCLE)], _DASHES[i % len(_DASHES)]) for i in range(len(_CYCLE) * len(_DASHES))]
+_LOOKS = [look for look in _PAIRS if look not in STYLE.values()]  # the rules keep theirs
 
 
 def style(arm: str, place: int) -> dict:
     """How an arm is drawn: a rule always alike, any other by its place; no two alike among the first forty."""
-    colour, dashes = STYLE.get(arm, (_CYCLE[place % len(_CYCLE)], _DASHES[place % len(_DASHES)]))
+    colour, dashes = STYLE.get(arm, _LOOKS[place % len(_LOOKS)])
     return {"color": colour, "linestyle": dashes}
 
 

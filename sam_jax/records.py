@@ -38,7 +38,9 @@ def check(folder: str | os.PathLike, cells: dict | None = None) -> None:
         return
     if cells is None or not (folder / MANIFEST).is_file():
         raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
-    held = read(folder)[0]["cells"]
+    held = read(folder)[0].get("cells")
+    if held is None:
+        raise FileExistsError(f"out_dir {folder} holds a run of an older kind: give another folder")
     for dataset, arms in json.loads(json.dumps(cells)).items():
         for arm, cell in arms.items():
             for name, old, new in _differences(held.get(dataset, {}).get(arm, cell), cell):
@@ -51,7 +53,7 @@ def check(folder: str | os.PathLike, cells: dict | None = None) -> None:
 def _differences(old, new, name=""):
     """(name, old value, new value) of what is not alike in two cells."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() | new.keys():
+        for key in {**old, **new}:
             yield from _differences(old.get(key), new.get(key), f"{name}.{key}".strip("."))
     elif old != new:
         yield name, old, new
@@ -79,21 +81,27 @@ def open_run(folder: str | os.PathLike, cells: dict, **facts) -> pathlib.Path:
     write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
     partial = folder / f".{METRICS}.partial"
     partial.unlink(missing_ok=True)
-    done = finished(manifest, rows)
-    _append(partial, [row for row in rows if run_of(row) in done])
+    started = {run_of(row) for row in rows if row.get("arm") in manifest["cells"].get(row["dataset"], {})}
+    dropped = started - finished(manifest, rows)
+    _append(partial, [row for row in rows if run_of(row) not in dropped])
     partial.replace(folder / METRICS)
     return folder
 
 
 def run_of(row: dict) -> tuple[str, str, int]:
-    """(dataset, arm, seed): which run a row is of."""
-    return row["dataset"], row["arm"], row["seed"]
+    """(dataset, arm, seed): which run a row is of; a search's rows have no arm."""
+    return row["dataset"], row.get("arm"), row["seed"]
 
 
 def finished(manifest: dict, rows: Iterable[dict]) -> set[tuple[str, str, int]]:
     """The runs whose last epoch is among the rows."""
-    cells = manifest["cells"]
-    return {run_of(row) for row in rows if row["epoch"] == cells[row["dataset"]][row["arm"]]["protocol"]["epochs"]}
+    last = {
+        (dataset, arm): cell["protocol"]["epochs"]
+        for dataset, arms in manifest["cells"].items()
+        for arm, cell in arms.items()
+        if "protocol" in cell
+    }
+    return {run_of(row) for row in rows if row.get("epoch", -1) == last.get(run_of(row)[:2])}
 
 
 def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:

@@ -6,7 +6,8 @@ A value that is None, or not finite, is a run that diverged: it is left out and 
 
 import math
 from collections.abc import Iterable, Mapping
-from statistics import fmean, stdev
+from statistics import mean as exact_mean  # in fractions: equal values have their own value as mean, and no sd
+from statistics import stdev
 from typing import NamedTuple
 
 from scipy import stats
@@ -104,9 +105,7 @@ def outcome(low: float | None, high: float | None, threshold: float = 0.0) -> st
     """What an interval says of "the difference is above the threshold": holds, does not hold, or undecided."""
     if low is None or high is None:
         return "undecided"
-    if low >= threshold:
-        return "holds"
-    return "does not hold" if high < threshold else "undecided"
+    return "holds" if low >= threshold else "does not hold" if high < threshold else "undecided"
 
 
 def _finite(value):
@@ -116,4 +115,4 @@ def _finite(value):
 def _t_interval(values):
     """Mean, sample sd and half the width of the interval, of two values or more."""
     sd = stdev(values)
-    return fmean(values), sd, float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+    return exact_mean(values), sd, float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))

@@ -1,0 +1,104 @@
+"""Figure 2 of the paper (S1c; lines 101-108 and 452-470): which of SAM's pathways must be plastic?
+
+Claims, on CIFAR-10: plastic W alone is no better than a linear network; of the other pathways V̄ adds
+most, from about 40 % to about 46 %; V̄ alone is worth as much as W̄ and V together (line 465, which
+prints "W, V"); all four plastic reach SGD and are the best subset.
+
+    python experiments/fig2_ablation.py                       # cifar10, 2-3 hours on two cores
+    python experiments/fig2_ablation.py --dataset=digits --epochs=10   # a minute or two
+    python experiments/fig2_ablation.py --remake=runs/FOLDER  # its tables and figure again
+
+All eight subsets of pathways with W run with one set of numbers, SAM's; a pathway that is not plastic
+stays as it was drawn. `linear` is SGD on the same layers without the nonlinearity. Leaves in
+`--out_dir`: manifest.json, metrics.jsonl, table.md, table.csv, fig2.png, verdicts.json.
+"""
+
+import options
+import panels
+import present
+import runner
+from absl import flags
+
+from sam_jax import statistics, tables, verdicts
+
+flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(runner)
+
+LABELS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}  # in the order of the paper's legend
+OTHERS = ((), ("w_bar",), ("v",), ("v_bar",), ("w_bar", "v"), ("w_bar", "v_bar"), ("v", "v_bar"))
+SUBSETS = {
+    ", ".join(LABELS[p] for p in plastic): plastic
+    for plastic in (("w", *others) for others in (*OTHERS, ("w_bar", "v", "v_bar")))
+}
+ALL = "W, W̄, V, V̄"
+LINEAR, SGD = "linear network", "SGD"
+PAPER = {"W alone": 40, "with V̄": 46}  # line 464, "from 40% to roughly 46%"
+
+# Solid where V̄ is plastic, dashed where it is not; the colour says which of W̄ and V are.
+_COLOURS = {(): "#E69F00", ("w_bar",): "#0072B2", ("v",): "#009E73", ("w_bar", "v"): "#D55E00"}
+LOOKS = {
+    arm: {
+        "color": _COLOURS[tuple(p for p in plastic if p in ("w_bar", "v"))],
+        "linestyle": "-" if "v_bar" in plastic else "--",
+    }
+    for arm, plastic in SUBSETS.items()
+} | {SGD: {"color": "#000000", "linestyle": "-"}, LINEAR: {"color": "#888888", "linestyle": "-."}}
+LOOKS[ALL]["linewidth"] = 2.8
+
+
+def arms(dataset):
+    ablated = {name: runner.Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
+    return {LINEAR: runner.Arm("sgd", circuit={"activation": "linear"})} | ablated | {SGD: runner.Arm("sgd")}
+
+
+def judge(manifest, rows, dataset):
+    """The verdicts of one data set."""
+    common = ("fig2", manifest, rows, dataset)
+    others = [name for name in SUBSETS if name != ALL]
+    single = [("W, V̄", "W, V"), ("W, V̄", "W, W̄")]
+    pair = panels.alike(*common, "Plastic V̄ is like plastic W̄ and V together", "W, V̄", "W, W̄, V", margin=2)
+    literal = statistics.describe(tables.difference(rows, dataset, "W, V̄", "W, V"))
+    return [
+        panels.alike(*common, "Plastic W alone is like the linear network", "W", LINEAR, margin=2),
+        present.above(*common, "Of single additions to W, V̄ gains the most", single),
+        present.above(*common, "V̄ raises CIFAR-10 from 40 % to roughly 46 %", [("W, V̄", "W")]),
+        pair._replace(ours=f"{pair.ours}. The paper prints “W, V”; W, V̄ − W, V: {literal}"),
+        present.above(*common, "All four plastic reach SGD (within 1 point)", [(ALL, SGD)], margin=-1),
+        present.above(*common, "All four plastic are the best subset", [(ALL, other) for other in others]),
+    ]
+
+
+def draw(path, manifest, rows):
+    from matplotlib.figure import Figure
+
+    datasets = list(manifest["data"])
+    figure = Figure(figsize=(11, 0.9 + 4.6 * len(datasets)), layout="constrained")
+    for (left, right), dataset in zip(figure.subplots(len(datasets), 2, squeeze=False), datasets, strict=True):
+        panels.curves(left, rows, dataset, LOOKS)
+        panels.points(right, rows, dataset, LOOKS)
+        left.set_title(present.setting(manifest, rows, dataset), fontsize=10)
+        right.set_title("last epoch: seeds (rings), mean and 95 % interval", fontsize=10)
+        if dataset == "cifar10":
+            for name, percent in PAPER.items():
+                right.axvline(percent, color="#888888", linestyle=":")
+                note = f"paper, {panels.label(name)}: about {percent} %"
+                right.annotate(
+                    note, (percent, 0.02), (-3, 0), ("data", "axes fraction"), "offset points",
+                    rotation=90, ha="right", va="bottom", fontsize=8, color="#555555",
+                )  # fmt: skip
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, title="plastic pathways: solid with, dashed without " + panels.label("V̄"),
+        loc="outside lower center", ncols=5, frameon=False, handlelength=3,
+    )  # fmt: skip
+    figure.savefig(path, dpi=150)
+
+
+def make(folder):
+    manifest, rows = present.write_tables(folder, reference=SGD)
+    draw(folder / "fig2.png", manifest, rows)
+    verdicts.write(folder, [verdict for dataset in manifest["data"] for verdict in judge(manifest, rows, dataset)])
+
+
+if __name__ == "__main__":
+    runner.main(arms, make, dataset=["cifar10"], epochs=20, seeds=5)

@@ -1,0 +1,149 @@
+"""Figure S2 of the paper: accuracy over 64 combinations of the four learning rates, and which of them is best.
+
+Claims (lines 361-368 and 473-476, Fig. S2): among 64 combinations of η_W, η_W̄, η_V and η_V̄ the best has
+the smallest η_V; η_V̄ is the largest of the four, usually four times η_W.
+
+    python experiments/fig_s2_learning_rates.py --train_images=10000 --epochs=6   # 64 x 3 runs: 25 minutes, two cores
+    python experiments/fig_s2_learning_rates.py --remake=runs/FOLDER              # its tables and figure again
+
+The paper names neither the values nor the data set. Here η_W̄, η_V and η_V̄ are each --ratios_... times η_W,
+and η_W, the decay and the scales are the data set's config's. All combinations share one compiled program.
+A seed that diverges counts as guessing, 100 / classes %. Combinations are ranked by validation accuracy alone;
+the best with a property is then compared with the best without it on the test set, which had no part in that.
+
+Leaves manifest.json, metrics.jsonl, table.md, table.csv, learning_rates_DATASET.png and verdicts.json.
+"""
+
+import itertools
+
+import numpy as np
+import options
+import present
+import runner
+from absl import flags
+
+from sam_jax import records, statistics, tables, verdicts
+
+flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(runner)
+SYMBOLS = {"w_bar": "η_W̄", "v": "η_V", "v_bar": "η_V̄"}
+DEFAULT = ["0.0625", "0.25", "1", "4"]
+RATIOS = {p: flags.DEFINE_list(f"ratios_{p}", DEFAULT, f"values of {SYMBOLS[p]} / η_W") for p in SYMBOLS}
+
+
+def arms(dataset):
+    values = [sorted({float(text) for text in RATIOS[p].value}) for p in SYMBOLS]
+    factor = options.FLAGS.rate_factor or 1.0  # the runner multiplies it in again
+    rate_w = options.make_settings("sam", dataset).rates.w / factor
+    found = {}
+    for ratios in itertools.product(*values):
+        name = ", ".join(f"{symbol} {r:g}" for symbol, r in zip(SYMBOLS.values(), ratios, strict=True))
+        numbers = {f"rate_{p}": r * rate_w for p, r in zip(SYMBOLS, ratios, strict=True)}
+        found[name] = runner.Arm("sam", numbers=numbers, protocol={"evaluate_every": options.FLAGS.epochs})
+    return found
+
+
+def ratios_of(cell):
+    """(η_W̄, η_V, η_V̄) / η_W of an arm, from the manifest."""
+    rates = cell["settings"]["rates"]
+    return tuple(float(f"{rates[p] / rates['w']:.6g}") for p in SYMBOLS)
+
+
+def scores(manifest, rows, dataset, column):
+    """{ratios: {seed: accuracy %}} of the runs that are through, a diverged one at chance."""
+    chance = 100 / manifest["data"][dataset]["classes"]
+    found = {}
+    for arm, cell in manifest["cells"][dataset].items():
+        ended = [row for row in rows if row["arm"] == arm and row["epoch"] == cell["protocol"]["epochs"]]
+        if values := tables.final(ended, dataset, arm, column):
+            found[ratios_of(cell)] = {seed: chance if value is None else value for seed, value in values.items()}
+    return found
+
+
+def smallest_v(ratios, every):
+    return ratios[1] == min(r[1] for r in every)
+
+
+def papers_order(ratios, every):
+    """η_V̄ the largest and η_V the smallest of the four (ties count), η_V̄ / η_W about 4."""
+    w_bar, v, v_bar = ratios
+    return v_bar >= max(1, w_bar, v) and v <= min(1, w_bar, v_bar) and 2 <= v_bar <= 8
+
+
+def verdict(claim, says, manifest, rows, dataset, has):
+    """Whether the best combination is one that `has` the property; None where all have it, or none."""
+    val, test = (scores(manifest, rows, dataset, f"{split}_accuracy") for split in ("val", "test"))
+    ranked = sorted(val, key=lambda ratios: -np.mean([*val[ratios].values()]))
+    with_it, without = ([r for r in ranked if has(r, ranked) is wanted] for wanted in (True, False))
+    if not with_it or not without:
+        return None
+    paired = statistics.paired(test[with_it[0]], test[without[0]])
+    outcome = statistics.outcome(paired.low, paired.high)
+    if outcome != "undecided" and (outcome == "holds") != has(ranked[0], ranked):
+        outcome = "undecided"  # the two splits contradict each other
+    named = ["/".join(f"{r:g}" for r in ratios) for ratios in (ranked[0], with_it[0], without[0])]
+    reached = [float(np.mean([*split[ranked[0]].values()])) for split in (val, test)]
+    ours = (
+        f"η_W̄/η_V/η_V̄ in units of η_W: best on validation {named[0]} ({reached[0]:.2f} %, {reached[1]:.2f} % on test); "
+        f"on test, the best as claimed ({named[1]}) − the best otherwise ({named[2]}): {statistics.describe(paired)}"
+    )
+    return verdicts.Verdict(claim, present.setting(manifest, rows, dataset), says, ours, outcome)
+
+
+def draw(path, manifest, rows, dataset):
+    """Four heat maps, one for each η_V: mean validation accuracy over η_W̄ and η_V̄, the best cell framed."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    val = scores(manifest, rows, dataset, "val_accuracy")
+    means = {ratios: float(np.mean([*values.values()])) for ratios, values in val.items()}
+    lost = dict.fromkeys(means, 0)
+    for run in {records.run_of(row) for row in rows if row["dataset"] == dataset and row["diverged"]}:
+        lost[ratios_of(manifest["cells"][dataset][run[1]])] += 1
+    w_bars, vs, v_bars = (sorted({ratios[i] for ratios in means}) for i in range(3))
+    best = max(means, key=means.get)
+    figure = Figure(figsize=(1.2 + 2.9 * len(vs), 4.3), layout="constrained")
+    axes = figure.subplots(1, len(vs), sharey=True, squeeze=False)[0]
+    low, high = min(means.values()), max(means.values())
+    for axis, v in zip(axes, vs, strict=True):
+        grid = np.array([[means.get((w_bar, v, v_bar), np.nan) for v_bar in v_bars] for w_bar in w_bars])
+        image = axis.imshow(grid, cmap="cividis", vmin=low, vmax=high, origin="lower")
+        for (y, w_bar), (x, v_bar) in itertools.product(enumerate(w_bars), enumerate(v_bars)):
+            if (here := (w_bar, v, v_bar)) in means:
+                ink = "black" if means[here] > (low + high) / 2 else "white"
+                mark = f"\n✕{lost[here]}" if lost[here] else ""
+                axis.text(x, y, f"{means[here]:.1f}{mark}", color=ink, ha="center", va="center", fontsize=9)
+                if here == best:
+                    axis.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec="#D55E00", lw=3))
+        axis.set_title(f"$\\eta_V$ = {v:g} $\\eta_W$", fontweight="bold" if v == best[1] else "normal")
+        axis.set_xlabel("$\\eta_{\\bar V}$ / $\\eta_W$")
+        axis.set_xticks(range(len(v_bars)), [f"{r:g}" for r in v_bars])
+        axis.set_yticks(range(len(w_bars)), [f"{r:g}" for r in w_bars])
+    axes[0].set_ylabel("$\\eta_{\\bar W}$ / $\\eta_W$")
+    figure.colorbar(image, ax=axes, label="validation accuracy (%)")
+    rate_w = next(iter(manifest["cells"][dataset].values()))["settings"]["rates"]["w"]
+    figure.suptitle(
+        f"Accuracy over ratios of the learning rates: {present.setting(manifest, rows, dataset)}, "
+        f"$\\eta_W$ = {rate_w:.3g}\nFramed: the best. ✕n: n seeds diverged and count at chance, "
+        f"{100 / manifest['data'][dataset]['classes']:.3g} %.",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=150)
+
+
+def make(folder):
+    manifest, rows = present.write_tables(folder)
+    found = []
+    for dataset in manifest["data"]:
+        if scores(manifest, rows, dataset, "val_accuracy"):
+            draw(folder / f"learning_rates_{dataset}.png", manifest, rows, dataset)
+            for claim, says, has in (
+                ("s2", "the best of 64 combinations has the smallest η_V", smallest_v),
+                ("rate_order", "η_V̄ is the largest, usually four times η_W, and η_V the smallest", papers_order),
+            ):
+                found.append(verdict(claim, says, manifest, rows, dataset, has))
+    verdicts.write(folder, [v for v in found if v])
+
+
+if __name__ == "__main__":
+    runner.main(arms, make, probe=lambda *_: {}, dataset=["cifar10"], seeds=3)

@@ -1,0 +1,140 @@
+"""The search for every rule's numbers: the same number of trials for each, judged by several seeds on the validation split.
+
+The paper tried 64 combinations of the four learning rates, kept the best *ratio*, and tuned the overall
+factor for each task (lines 361-368). So does this, with the decay and the initial scales among what is tried:
+
+1. On the first data set, `--trials` settings of each rule, a Sobol sequence in the rule's space
+   (`sam_jax/sweep.py`), go through successive halving: a rung is a number of training images and of
+   epochs, and the best quarter goes on to the next.
+2. On every data set, `--factors` multiply the winner's rates and decay; each trains on `--factor_images`
+   for `--factor_epochs`. Long runs stand lower rates than short ones, so this sets the final height.
+
+Every trial runs with `--seeds` seeds and counts by its mean validation accuracy, a diverged seed counting
+as chance. The test split takes no part. All runs of a rung are one compiled program.
+
+    python experiments/search.py --dataset=cifar10,mnist,fashion_mnist --out_dir=results/search   # an hour on two cores
+    cp results/search/configs/* experiments/configs/
+
+Leaves in `--out_dir`: manifest.json, metrics.jsonl (a row for each trial, rung and seed), configs/*.cfg,
+search.md, stability.png (accuracy and divergence over the rates). An interrupted search goes on where it was.
+"""
+
+import math
+import pathlib
+import time
+
+import jax
+import options
+import runner
+from absl import flags
+from options import FLAGS
+from rich.console import Console
+
+import search_report
+from sam_jax import RULES, records, sweep, training
+
+flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(runner)
+RULE_NAMES = flags.DEFINE_list("rules", list(RULES), f"learning rules, of {', '.join(RULES)}")
+flags.register_validator("rules", lambda names: options.known(names, list(RULES), "rule"))
+TRIALS = flags.DEFINE_integer("trials", 32, "settings tried for each rule on the first data set", lower_bound=2)
+RUNGS = flags.DEFINE_list("rungs", ["8000x3", "20000x4"], "IMAGESxEPOCHS of each rung")
+FACTORS = flags.DEFINE_list("factors", ["0.25", "0.42", "0.7", "1.2", "2"], "times the winner's rates")
+FACTOR_RUNG = flags.DEFINE_string("factor_rung", "45000x6", "IMAGESxEPOCHS with which the factors are tried")
+KEEP = 4  # a quarter of a rung's trials goes on
+
+
+def rung_of(text: str) -> tuple[int, int]:
+    """`10000x3` -> (10000, 3)."""
+    images, _, epochs = text.partition("x")
+    if not (images.isdecimal() and epochs.isdecimal() and int(images) and int(epochs)):
+        raise ValueError(f"{text!r} is no rung, expected IMAGESxEPOCHS, as in 10000x3")
+    return int(images), int(epochs)
+
+
+class Search:
+    """The rows of a search's folder, and the rungs that are still to be run."""
+
+    def __init__(self, folder, data):
+        self.folder, self.data = folder, data
+        self.rows = records.read(folder)[1]
+
+    def rung(self, dataset, rule, stage, trials: list[dict], images: int, epochs: int) -> list[float]:
+        """The scores of the trials of one rung, trained unless the folder has them."""
+        key = {"dataset": dataset.name, "rule": rule, "stage": stage}
+        done = [row for row in self.rows if key.items() <= row.items()]
+        if len(done) < len(trials) * FLAGS.seeds:
+            protocol = runner.protocol_of(runner.Arm(rule), dataset)
+            protocol = protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
+            splits = self.data.splits
+            train = training.Split(*(array[:images] for array in splits["train"]))
+            data = self.data._replace(splits={"train": train, "val": splits["val"]})
+            start = time.perf_counter()
+            found = sweep.trials_at_once(
+                protocol, [sweep.settings_of(rule, t) for t in trials], data, list(range(FLAGS.seeds))
+            )
+            seconds = round((time.perf_counter() - start) / (len(trials) * FLAGS.seeds), 4)
+            common = {"images": min(images, len(splits["train"].images)), "epochs": epochs, "seconds": seconds}
+            done = [
+                {**key, **common, "trial": place, "seed": seed, **result, "numbers": trials[place]}
+                for place, results in enumerate(found)
+                for seed, result in enumerate(results)
+            ]
+            records.append(self.folder, done)
+            self.rows += done
+        of_trial = [[row for row in done if row["trial"] == place] for place in range(len(trials))]
+        return [sweep.score(results, 1 / dataset.classes) for results in of_trial]
+
+
+def ratio_search(search, dataset, rule, on_rung) -> dict:
+    """Stage 1: the best of the rule's trials after all rungs."""
+    trials = sweep.sample(rule, TRIALS.value)
+    for level, (images, epochs) in enumerate(map(rung_of, RUNGS.value)):
+        scores = search.rung(dataset, rule, f"rung {level}", trials, images, epochs)
+        best = sweep.survivors(scores, math.ceil(len(trials) / KEEP))
+        trials = [trials[place] for place in best]
+        on_rung()
+    return trials[0]
+
+
+def factor_search(search, dataset, rule, winner: dict) -> dict:
+    """Stage 2: the winner with the best overall factor for this data set."""
+    images, epochs = rung_of(FACTOR_RUNG.value)
+    trials = [sweep.scaled(winner, float(factor)) for factor in FACTORS.value]
+    scores = search.rung(dataset, rule, "factor", trials, images, epochs)
+    return trials[sweep.survivors(scores, 1)[0]]
+
+
+def run() -> pathlib.Path:
+    """Searches every rule on every data set; returns the folder."""
+    with options.one_line_errors():
+        options.check()
+        protocol = {"trials": TRIALS.value, "rungs": RUNGS.value, "factors": FACTORS.value, "keep": f"1/{KEEP}"}
+        protocol |= {"factor_rung": FACTOR_RUNG.value, "seeds": FLAGS.seeds}
+        for text in (*RUNGS.value, FACTOR_RUNG.value):
+            rung_of(text)
+        folder = options.out_dir()
+        records.check(folder, {"search": {"search": protocol}})
+        loaded = [options.load(name) for name in options.dataset_names()]
+        flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
+        records.open_run(folder, {"search": {"search": protocol}}, flags=flagged, spaces=sweep.SPACES)
+        manifest = records.read(folder)[0]
+        manifest["data"] = {dataset.name: runner.facts(dataset) for dataset in loaded}
+        records.write_manifest(folder, manifest)
+    rules = list(dict.fromkeys(RULE_NAMES.value))
+    with jax.default_matmul_precision(FLAGS.precision), runner.progress(Console(stderr=True)) as bar:
+        task = bar.add_task("", total=len(rules) * (len(RUNGS.value) + len(loaded)))
+        winners = {}
+        for dataset in loaded:
+            search = Search(folder, training.place(dataset))
+            for rule in rules:
+                bar.update(task, description=f"{dataset.name}: {rule}")
+                if rule not in winners:
+                    winners[rule] = ratio_search(search, dataset, rule, lambda: bar.advance(task))
+                factor_search(search, dataset, rule, winners[rule])
+                bar.advance(task)
+    return folder
+
+
+if __name__ == "__main__":
+    runner.main_of(run, search_report.make, dataset=["digits"], seeds=3)
