@@ -59,8 +59,10 @@ def _define_numbers(values=FLAGS):
 
 
 _define_numbers()
-NUMBERS = (*(f"{kind}_{p}" for kind in ("rate", "scale") for p in PATHWAYS), "decay") + tuple(
-    f"mirror_{name}" for name in Mirroring._fields
+NUMBERS = (
+    *(f"{kind}_{p}" for kind in ("rate", "scale") for p in PATHWAYS),
+    "decay",
+    *(f"mirror_{name}" for name in Mirroring._fields),
 )
 
 

@@ -36,7 +36,7 @@ class Run(NamedTuple):
     facts: dict[str, str]  # command, machine, data and so on, in words
     verdicts: list[verdicts.Verdict]
     figures: list[tuple[str, str]]  # file name, data URI
-    table: Markup  # table.md as HTML, empty where there is none
+    tables: list[Markup]  # table.md, and whatever else the run wrote in Markdown, as HTML
     address: str  # of the folder, relative to the page
 
 
@@ -47,13 +47,12 @@ def read_run(folder: pathlib.Path, out: pathlib.Path) -> Run:
         facts = describe(manifest) | {"Rows": f"{len(rows):,}"}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder} cannot be read as a run ({type(error).__name__}: {error})") from None
-    table = folder / "table.md"
     return Run(
         name=folder.name,
         facts=facts,
         verdicts=verdicts.read(folder),
         figures=[(path.name, embed(path)) for path in sorted(folder.glob("*.png"))],
-        table=render(table.read_text(encoding="utf-8"), folder.name) if table.exists() else Markup(),
+        tables=[render(path.read_text(encoding="utf-8"), folder.name) for path in sorted(folder.glob("*.md"))],
         address=urllib.parse.quote(os.path.relpath(folder, out.parent)),
     )
 

@@ -1,4 +1,4 @@
-"""An experiment from flags to records: its arms, the training with a progress bar, rows as they come, the script's main.
+"""An experiment from flags to records: its arms, their training, rows as they come, the script's main.
 
 An experiment is a function from a data set to its arms, and a function that makes tables, figures and
 verdicts from the rows. Runs that are in the folder already are not computed again.

@@ -1,4 +1,4 @@
-"""The search for every rule's numbers: the same number of trials for each, judged by several seeds on the validation split.
+"""The search for every rule's numbers: equally many trials for each, judged by several seeds on the validation split.
 
 The paper tried 64 combinations of the four learning rates, kept the best *ratio*, and tuned the overall
 factor for each task (lines 361-368). So does this, with the decay and the initial scales among what is tried:
@@ -26,11 +26,11 @@ import time
 import jax
 import options
 import runner
+import search_report
 from absl import flags
 from options import FLAGS
 from rich.console import Console
 
-import search_report
 from sam_jax import RULES, records, sweep, training
 
 flags.adopt_module_key_flags(options)

@@ -8,8 +8,6 @@ from rich.console import Console
 
 from sam_jax import RULES, records, sweep, tables
 
-STAGES = "factor"  # the last stage; those before it are `rung 0`, `rung 1`, ...
-
 
 def by_trial(rows: list[dict]) -> dict[tuple, list[dict]]:
     """The rows of each (data set, rule, stage, trial), in order."""
@@ -106,42 +104,76 @@ def markdown(manifest: dict, found: list[dict], best: dict, seconds: dict) -> st
 
 
 def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
-    """The stability map: for each rule and data set, accuracy and lost seeds against the rates that were tried."""
+    """The stability map: accuracy and lost seeds over the rates that were tried, and over each overall factor."""
     from matplotlib.figure import Figure
 
     rules = list(dict.fromkeys(entry["rule"] for entry in found))
     datasets = list(dict.fromkeys(entry["dataset"] for entry in found))
-    figure = Figure(figsize=(3.1 * len(rules) + 0.8, 2.9 * (1 + len(datasets))), layout="constrained")
-    axes = figure.subplots(1 + len(datasets), len(rules), squeeze=False, sharey="row")
     first = [e for e in found if e["dataset"] == datasets[0] and e["stage"] == "rung 0"]
-    norm = (min(e["score"] for e in first), max(e["score"] for e in first))
-    for axis, rule in zip(axes[0], rules, strict=True):
-        tried = [e for e in first if e["rule"] == rule]
-        rate = [e["numbers"]["rate_w"] for e in tried]
-        height = [e["numbers"].get("rate_v_bar", e["numbers"].get("decay", 0.0)) for e in tried]
-        points = axis.scatter(
-            rate, height, c=[e["score"] for e in tried], cmap="viridis", vmin=norm[0], vmax=norm[1], s=42, zorder=2
-        )
-        for e, x, y in zip(tried, rate, height, strict=True):
-            if e["diverged"]:  # a ring for one lost seed, a cross when all are lost
-                mark = {"marker": "x"} if e["diverged"] == e["seeds"] else {"marker": "o", "facecolors": "none"}
-                colours = {"color": "#D55E00"} if mark["marker"] == "x" else {"edgecolors": "#D55E00"}
-                axis.scatter([x], [y], s=90, linewidths=1.3, zorder=3, **mark, **colours)
-        axis.set(xscale="log", yscale="log", xlabel="η_W", title=f"{RULES[rule].title}\n{datasets[0]}, rung 0")
-        axis.set_ylabel("η_V̄" if rule == "sam" else "γ")
-    axes[0, 0].set_ylabel("γ (η_V̄ for SAM)")
-    figure.colorbar(points, ax=axes[0], label="mean validation accuracy (%)\n× all seeds diverged, ○ some")
-    for line, dataset in zip(axes[1:], datasets, strict=True):
-        for axis, rule in zip(line, rules, strict=True):
+    maps = [[(rule, "decay", r"$\gamma$") for rule in rules]]
+    if "sam" in rules:
+        others = (("rate_w_bar", r"$\eta_{\bar W}$"), ("rate_v", r"$\eta_V$"), ("rate_v_bar", r"$\eta_{\bar V}$"))
+        maps.append([("sam", *other) for other in others])
+    columns = max(map(len, maps))
+    figure = Figure(figsize=(3.0 * columns + 1.2, 2.9 * (len(maps) + len(datasets))), layout="constrained")
+    axes = figure.subplots(len(maps) + len(datasets), columns, squeeze=False)
+    for line in axes:
+        for axis in line:
+            axis.set_visible(False)
+    scores = [e["score"] for e in first]
+    for line, panels in zip(axes, maps, strict=False):
+        for axis, (rule, name, label) in zip(line, panels, strict=False):
+            points = _map(axis, [e for e in first if e["rule"] == rule], name, (min(scores), max(scores)))
+            axis.set(title=f"{RULES[rule].title}: {datasets[0]}", ylabel=label)
+    figure.colorbar(
+        points,
+        ax=axes[: len(maps)],
+        label="mean validation accuracy (%), diverged at chance\n× all seeds diverged, ○ some",
+    )
+    for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
+        for axis, rule in zip(line, rules, strict=False):
             tried = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == (dataset, rule, "factor")]
-            rate = [e["numbers"]["rate_w"] for e in tried]
-            axis.plot(rate, [e["score"] for e in tried], color="#0072B2", zorder=1)
-            for e, x in zip(tried, rate, strict=True):
-                axis.scatter([x] * len(e["alive"]), e["alive"], color="#0072B2", s=12, alpha=0.7)
-                if e["diverged"]:
-                    chance = 100 / manifest["data"][dataset]["classes"]
-                    axis.annotate(f"{e['diverged']} lost", (x, chance), color="#D55E00", ha="center", fontsize=8)
-            axis.set(xscale="log", xlabel="η_W", title=f"{RULES[rule].title}\n{dataset}, overall factor")
-            axis.grid(alpha=0.25)
+            _factors(axis, tried, 100 / manifest["data"][dataset]["classes"])
+            axis.set_title(f"{RULES[rule].title}: {dataset}")
         line[0].set_ylabel("validation accuracy (%)\nline: mean, diverged at chance")
     figure.savefig(path, dpi=130)
+
+
+def _map(axis, tried, name, limits):
+    """The first rung's trials, coloured by score, over the rate of W and another number."""
+    axis.set_visible(True)
+    rate = [e["numbers"]["rate_w"] for e in tried]
+    height = [e["numbers"][name] for e in tried]
+    colours = [e["score"] for e in tried]
+    points = axis.scatter(rate, height, c=colours, cmap="viridis", vmin=limits[0], vmax=limits[1], s=40)
+    for e, x, y in zip(tried, rate, height, strict=True):
+        if e["diverged"] == e["seeds"]:
+            axis.scatter([x], [y], s=90, linewidths=1.3, marker="x", color="#D55E00")
+        elif e["diverged"]:
+            axis.scatter([x], [y], s=90, linewidths=1.3, facecolors="none", edgecolors="#D55E00")
+    axis.set(xscale="log", yscale="log", xlabel=r"$\eta_W$")
+    _few_ticks(axis, rate)
+    return points
+
+
+def _factors(axis, tried, chance):
+    """Accuracy of every seed, and the mean with diverged seeds at chance, over the rate of W."""
+    axis.set_visible(True)
+    rate = [e["numbers"]["rate_w"] for e in tried]
+    axis.plot(rate, [e["score"] for e in tried], color="#0072B2", zorder=1)
+    for e, x in zip(tried, rate, strict=True):
+        axis.scatter([x] * len(e["alive"]), e["alive"], color="#0072B2", s=12, alpha=0.7)
+        if e["diverged"]:
+            axis.annotate(f"{e['diverged']} lost", (x, chance), color="#D55E00", ha="center", fontsize=8)
+    axis.set(xscale="log", xlabel=r"$\eta_W$ (all rates and $\gamma$ alike)")
+    axis.grid(alpha=0.25)
+    _few_ticks(axis, rate)
+
+
+def _few_ticks(axis, values):
+    """Three round ticks over the range: a log axis of less than a decade crowds its own."""
+    from matplotlib.ticker import NullFormatter
+
+    ticks = sorted({float(f"{v:.1g}") for v in np.geomspace(min(values), max(values), 3)})
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

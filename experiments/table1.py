@@ -37,7 +37,8 @@ def make(folder):
     found = []
     for dataset in manifest["data"]:
         trained = {row["arm"] for row in rows if row["dataset"] == dataset}
-        for rivals, says in ((("sgd",), "SAM at least as good as SGD"), (("fa", "wm", "kp"), "SAM above FA, WM and KP")):
+        claims = {"SAM at least as good as SGD": ("sgd",), "SAM above FA, WM and KP": ("fa", "wm", "kp")}
+        for says, rivals in claims.items():
             if trained >= {"sam", *rivals}:
                 pairs = [("sam", rival) for rival in rivals]
                 found.append(present.above("table1", manifest, rows, dataset, says, pairs))

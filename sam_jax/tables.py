@@ -15,7 +15,6 @@ from sam_jax import paper, records, statistics
 from sam_jax.catalogue import SPLITS
 from sam_jax.rules import RULES
 
-
 COLUMNS = (
     *("dataset", "arm", "runs", "diverged", "epochs", "train_mean", "train_sd", "val_mean", "val_sd"),
     *("test_mean", "test_sd", "paper", "seconds"),
@@ -129,9 +128,7 @@ def final(rows: list[dict], dataset: str, arm: str, column: str = "test_accuracy
     """Each seed's last value of a column; accuracies and AUCs in percent; None where the run diverged."""
     chosen = sorted((r for r in rows if r["dataset"] == dataset and r["arm"] == arm), key=lambda r: r["epoch"])
     factor = 100 if column.endswith(("_accuracy", "_auc")) else 1
-    return {
-        r["seed"]: None if r["diverged"] or r.get(column) is None else factor * r[column] for r in chosen
-    }
+    return {r["seed"]: None if r["diverged"] or r.get(column) is None else factor * r[column] for r in chosen}
 
 
 def difference(rows: list[dict], dataset: str, a: str, b: str, column: str = "test_accuracy") -> statistics.Paired:

@@ -232,9 +232,7 @@ def advance(protocol: Protocol, settings: Settings, data: Data, run: Run, epochs
 
 def _unless(diverged, before, after):
     """`after`, or `before` marked as diverged."""
-    kept = jax.tree.map(
-        lambda old, new: jnp.where(diverged, old, new), before._replace(key=()), after._replace(key=())
-    )
+    kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), before._replace(key=()), after._replace(key=()))
     return kept._replace(key=before.key, diverged=diverged | after.diverged)
 
 

@@ -66,7 +66,7 @@ def test_vmapped_runs_equal_mapped_runs(rule, monkeypatch):
 
     def both():
         begin = training.over_runs(lambda s, key: training.start(protocol(rule), s, data, key)[0])(each, keys)
-        step = training.over_runs(lambda s, run: training.advance(protocol(rule), s, data, run, jnp.asarray(1)))
+        step = training.over_runs(lambda s, run: training.advance(protocol(rule), s, data, run, jnp.array([1])))
         return step(each, begin)[0].synapses
 
     mapped = both()
@@ -157,6 +157,47 @@ def test_a_run_that_diverges_is_frozen_and_its_neighbour_is_not_touched():
         assert np.array_equal(first[1], final[1]) and not np.array_equal(first[0], final[0])
     alone, _ = last(protocol(), settings(rates=sj.Synapses(0.1, 0.0, 0.0, 0.0), decay=0.0), data, [0])
     assert same(alone.synapses, jax.tree.map(lambda leaf: leaf[:1], runs.synapses))
+
+
+def trace(protocol, settings, data, seeds):
+    """{epoch: (synapses, whether it diverged, metrics)} of everything that is yielded, on the host."""
+    return {
+        epoch: jax.device_get((runs.synapses, runs.diverged, metrics))
+        for epoch, runs, metrics in training.train(protocol, settings, data, seeds)
+    }
+
+
+@pytest.mark.parametrize("rule", sj.RULES)
+def test_rarer_evaluations_change_no_bit_of_a_run(rule):
+    """Five epochs, looked at every 2: epochs 0, 2, 4 and the last, with the synapses and metrics of every-epoch runs."""
+    data = training.place(images(300))
+    often = trace(protocol(rule, epochs=5, warmup_epochs=1.0), settings(rule), data, [0, 1])
+    seldom = trace(protocol(rule, epochs=5, warmup_epochs=1.0, evaluate_every=2), settings(rule), data, [0, 1])
+    assert list(often) == [0, 1, 2, 3, 4, 5] and list(seldom) == [0, 2, 4, 5]
+    assert all(same(often[epoch], seldom[epoch]) for epoch in seldom)
+    assert not same(often[4][0], often[5][0])
+
+
+@pytest.mark.parametrize(("epochs", "every", "expected"), [(4, 2, [0, 2, 4]), (3, 7, [0, 3]), (1, 1, [0, 1])])
+def test_the_last_epoch_is_always_evaluated_and_once(epochs, every, expected):
+    fixed = protocol(epochs=epochs, evaluate_every=every)
+    assert list(trace(fixed, settings(), training.place(images(200)), [0])) == expected
+
+
+def test_a_run_that_diverges_between_evaluations_is_frozen_before_the_epoch_in_which_it_did():
+    """The second run's rate is harmless in the first epoch (warm-up from near 0) and not in the second."""
+    data = training.place(images())
+    rates = sj.Synapses(jnp.array([0.1, 30.0]), 0.0, 0.0, 0.0)
+    numbers = settings(rates=rates, decay=0.0)
+    fixed = protocol(epochs=4, warmup_epochs=300.0)
+    often = trace(fixed, numbers, data, [0, 1])
+    lost = [bool(diverged[1]) for _, diverged, _ in often.values()]
+    assert not lost[1] and lost[-1]  # what the rate was chosen for
+    seldom = trace(fixed._replace(evaluate_every=4), numbers, data, [0, 1])
+    assert seldom[4][1].tolist() == [False, True]
+    assert same(seldom[4][0], often[4][0])
+    second = [jax.tree.map(lambda leaf: leaf[1], often[epoch][0]) for epoch in (lost.index(True) - 1, 4)]
+    assert same(*second) and not same(often[0][0].w[0][1], second[0].w[0])
 
 
 def test_a_second_run_compiles_nothing_new():

@@ -1,0 +1,84 @@
+"""The search as a user runs it: what it leaves, that it goes on where it was, and that the test split has no part."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+SEARCH = pathlib.Path(__file__).parent.parent / "experiments" / "search.py"
+FLAGS = ("--rules=sgd,sam", "--trials=5", "--rungs=20x1,30x2", "--factor_rung=33x2", "--factors=0.5,1")
+SMALL = ("--batch_size=10", "--hidden_widths=5,4", "--seeds=2")
+
+
+def run(*arguments, cwd):
+    return subprocess.run([sys.executable, SEARCH, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    cwd, random = tmp_path_factory.mktemp("search"), np.random.default_rng(0)
+    for name in ("one", "two"):
+        arrays = {}
+        for split, n in (("train", 36), ("test", 10)):
+            arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
+            arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
+        np.savez(cwd / f"{name}.npz", **arrays)
+    flags = ("--dataset=one.npz,two.npz", "--out_dir=out", *FLAGS, *SMALL)
+    done = run(*flags, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd, flags
+
+
+def rows(cwd):
+    return [json.loads(line) for line in (cwd / "out" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_rule_has_the_same_trials_and_the_test_split_no_part(searched):
+    found = rows(searched[0])
+    expected = {("one", "rung 0"): 5, ("one", "rung 1"): 2, ("one", "factor"): 2, ("two", "factor"): 2}
+    for rule in ("sgd", "sam"):
+        for (dataset, stage), trials in expected.items():
+            of_stage = [r for r in found if (r["dataset"], r["rule"], r["stage"]) == (dataset, rule, stage)]
+            assert sorted((r["trial"], r["seed"]) for r in of_stage) == [(t, s) for t in range(trials) for s in (0, 1)]
+    assert not any("test" in key for row in found for key in row)
+
+
+def test_the_winners_are_flagfiles_of_the_best_factor(searched):
+    cwd, _ = searched
+    names = {f"{dataset}_{rule}.cfg" for dataset in ("one", "two") for rule in ("sgd", "sam")}
+    assert {path.name for path in (cwd / "out" / "configs").iterdir()} == names
+    assert (cwd / "out" / "search.md").is_file() and (cwd / "out" / "stability.png").is_file()
+    tried = [r for r in rows(cwd) if (r["dataset"], r["rule"], r["stage"]) == ("two", "sam", "factor")]
+    means = [np.mean([r["val_accuracy"] for r in tried if r["trial"] == trial]) for trial in (0, 1)]
+    best = next(r["numbers"] for r in tried if r["trial"] == int(np.argmax(means)))
+    lines = (cwd / "out" / "configs" / "two_sam.cfg").read_text().splitlines()
+    assert {line for line in lines if not line.startswith("#")} == {f"--{k}={v:g}" for k, v in best.items()}
+
+
+def test_an_interrupted_search_goes_on_where_it_was(searched):
+    cwd, flags = searched
+    path, before = cwd / "out" / "metrics.jsonl", rows(cwd)
+    kept = [row for row in before if row["dataset"] == "one"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    assert run(*flags, cwd=cwd).returncode == 0
+    after = rows(cwd)
+    assert after[: len(kept)] == kept  # not computed again: their times are the same
+    plain = [{k: v for k, v in row.items() if k != "seconds"} for row in after]
+    assert plain == [{k: v for k, v in row.items() if k != "seconds"} for row in before]
+
+
+def test_another_protocol_is_refused(searched):
+    cwd, flags = searched
+    before = (cwd / "out" / "metrics.jsonl").read_bytes()
+    done = run(*flags, "--trials=6", cwd=cwd)
+    assert done.returncode == 1 and "trials is 5, now 6" in done.stderr and "Traceback" not in done.stderr
+    assert (cwd / "out" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_wrong_rung_gets_one_line(tmp_path):
+    done = run("--rungs=100", cwd=tmp_path)
+    assert done.returncode == 1 and "'100' is no rung, expected IMAGESxEPOCHS, as in 10000x3" in done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
