@@ -9,10 +9,13 @@ prints "W, V"); all four plastic reach SGD and are the best subset.
     python experiments/fig2_ablation.py --remake=runs/FOLDER  # its tables and figure again
 
 All eight subsets of pathways with W run with one set of numbers, SAM's; a pathway that is not plastic
-stays as it was drawn. `linear` is SGD on the same layers without the nonlinearity. Leaves in
-`--out_dir`: manifest.json, metrics.jsonl, table.md, table.csv, fig2.png, verdicts.json.
+stays as it was drawn. The linear network is SGD on the same layers without the nonlinearity, at a rate
+of its own since it diverges at SGD's. V is used by eq. (9) alone, so while W̄ is held V changes nothing:
+"W, V" is "W", and "W, V, V̄" is "W, V̄", number for number. Leaves in `--out_dir`: manifest.json,
+metrics.jsonl, table.md, table.csv, fig2.png, verdicts.json.
 """
 
+import comparison
 import options
 import panels
 import present
@@ -23,6 +26,8 @@ from sam_jax import statistics, tables, verdicts
 
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(runner)
+
+LINEAR_RATE = flags.DEFINE_float("linear_rate", 0.03, "η_W of the linear network", lower_bound=0)
 
 LABELS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}  # in the order of the paper's legend
 OTHERS = ((), ("w_bar",), ("v",), ("v_bar",), ("w_bar", "v"), ("w_bar", "v_bar"), ("v", "v_bar"))
@@ -48,7 +53,8 @@ LOOKS[ALL]["linewidth"] = 2.8
 
 def arms(dataset):
     ablated = {name: runner.Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
-    return {LINEAR: runner.Arm("sgd", circuit={"activation": "linear"})} | ablated | {SGD: runner.Arm("sgd")}
+    linear = runner.Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": LINEAR_RATE.value})
+    return {LINEAR: linear} | ablated | {SGD: runner.Arm("sgd")}
 
 
 def judge(manifest, rows, dataset):
@@ -56,10 +62,10 @@ def judge(manifest, rows, dataset):
     common = ("fig2", manifest, rows, dataset)
     others = [name for name in SUBSETS if name != ALL]
     single = [("W, V̄", "W, V"), ("W, V̄", "W, W̄")]
-    pair = panels.alike(*common, "Plastic V̄ is like plastic W̄ and V together", "W, V̄", "W, W̄, V", margin=2)
+    pair = comparison.alike(*common, "Plastic V̄ is like plastic W̄ and V together", "W, V̄", "W, W̄, V", margin=2)
     literal = statistics.describe(tables.difference(rows, dataset, "W, V̄", "W, V"))
     return [
-        panels.alike(*common, "Plastic W alone is like the linear network", "W", LINEAR, margin=2),
+        comparison.alike(*common, "Plastic W alone is like the linear network", "W", LINEAR, margin=2),
         present.above(*common, "Of single additions to W, V̄ gains the most", single),
         present.above(*common, "V̄ raises CIFAR-10 from 40 % to roughly 46 %", [("W, V̄", "W")]),
         pair._replace(ours=f"{pair.ours}. The paper prints “W, V”; W, V̄ − W, V: {literal}"),
@@ -73,19 +79,17 @@ def draw(path, manifest, rows):
 
     datasets = list(manifest["data"])
     figure = Figure(figsize=(11, 0.9 + 4.6 * len(datasets)), layout="constrained")
-    for (left, right), dataset in zip(figure.subplots(len(datasets), 2, squeeze=False), datasets, strict=True):
+    for (left, right), dataset in zip(panels.grid(figure, len(datasets)), datasets, strict=True):
         panels.curves(left, rows, dataset, LOOKS)
         panels.points(right, rows, dataset, LOOKS)
         left.set_title(present.setting(manifest, rows, dataset), fontsize=10)
-        right.set_title("last epoch: seeds (rings), mean and 95 % interval", fontsize=10)
         if dataset == "cifar10":
-            for name, percent in PAPER.items():
+            for (name, percent), side in zip(PAPER.items(), ("right", "left"), strict=True):
                 right.axvline(percent, color="#888888", linestyle=":")
-                note = f"paper, {panels.label(name)}: about {percent} %"
-                right.annotate(
-                    note, (percent, 0.02), (-3, 0), ("data", "axes fraction"), "offset points",
-                    rotation=90, ha="right", va="bottom", fontsize=8, color="#555555",
-                )  # fmt: skip
+                note = f" paper, {panels.label(name)}: \n about {percent} % "
+                right.text(
+                    percent, 1.01, note, transform=right.get_xaxis_transform(), ha=side, fontsize=8, color="#555555"
+                )
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         handles, labels, title="plastic pathways: solid with, dashed without " + panels.label("V̄"),

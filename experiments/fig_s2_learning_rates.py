@@ -14,6 +14,7 @@ the best with a property is then compared with the best without it on the test s
 Leaves manifest.json, metrics.jsonl, table.md, table.csv, learning_rates_DATASET.png and verdicts.json.
 """
 
+import collections
 import itertools
 
 import numpy as np
@@ -97,14 +98,14 @@ def draw(path, manifest, rows, dataset):
 
     val = scores(manifest, rows, dataset, "val_accuracy")
     means = {ratios: float(np.mean([*values.values()])) for ratios, values in val.items()}
-    lost = dict.fromkeys(means, 0)
-    for run in {records.run_of(row) for row in rows if row["dataset"] == dataset and row["diverged"]}:
-        lost[ratios_of(manifest["cells"][dataset][run[1]])] += 1
+    runs = {records.run_of(row) for row in rows if row["dataset"] == dataset and row["diverged"]}
+    lost = collections.Counter(ratios_of(manifest["cells"][dataset][arm]) for _, arm, _ in runs)
     w_bars, vs, v_bars = (sorted({ratios[i] for ratios in means}) for i in range(3))
     best = max(means, key=means.get)
-    figure = Figure(figsize=(1.2 + 2.9 * len(vs), 4.3), layout="constrained")
+    figure = Figure(figsize=(1.2 + 2.9 * max(2, len(vs)), 4.1), layout="constrained")
     axes = figure.subplots(1, len(vs), sharey=True, squeeze=False)[0]
-    low, high = min(means.values()), max(means.values())
+    high = max(means.values())
+    low = max(min(means.values()), high - 15)  # the lowest would squeeze what matters
     for axis, v in zip(axes, vs, strict=True):
         grid = np.array([[means.get((w_bar, v, v_bar), np.nan) for v_bar in v_bars] for w_bar in w_bars])
         image = axis.imshow(grid, cmap="cividis", vmin=low, vmax=high, origin="lower")
@@ -120,12 +121,12 @@ def draw(path, manifest, rows, dataset):
         axis.set_xticks(range(len(v_bars)), [f"{r:g}" for r in v_bars])
         axis.set_yticks(range(len(w_bars)), [f"{r:g}" for r in w_bars])
     axes[0].set_ylabel("$\\eta_{\\bar W}$ / $\\eta_W$")
-    figure.colorbar(image, ax=axes, label="validation accuracy (%)")
+    below = "min" if low > min(means.values()) else "neither"
+    figure.colorbar(image, ax=axes, label="validation accuracy (%)", extend=below)
     rate_w = next(iter(manifest["cells"][dataset].values()))["settings"]["rates"]["w"]
     figure.suptitle(
-        f"Accuracy over ratios of the learning rates: {present.setting(manifest, rows, dataset)}, "
-        f"$\\eta_W$ = {rate_w:.3g}\nFramed: the best. ✕n: n seeds diverged and count at chance, "
-        f"{100 / manifest['data'][dataset]['classes']:.3g} %.",
+        f"{present.setting(manifest, rows, dataset)}, $\\eta_W$ = {rate_w:.3g}\n"
+        "Framed: the best. ✕n: n seeds diverged, counting as guesses",
         fontsize=10,
     )
     figure.savefig(path, dpi=150)

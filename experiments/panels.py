@@ -1,10 +1,8 @@
-"""What comparisons of arms share: accuracy against epochs, each seed's last accuracy, whether two are alike."""
+"""The panels that comparisons of arms share: accuracy against epochs, and each seed's last accuracy."""
 
 import numpy as np
-import present
 
 from sam_jax import statistics, tables
-from sam_jax.verdicts import Verdict
 
 BARRED = {"W̄": r"$\mathregular{\bar{W}}$", "V̄": r"$\mathregular{\bar{V}}$", "d̄": r"$\mathregular{\bar{d}}$"}
 
@@ -24,6 +22,11 @@ def lost(rows: list[dict], dataset: str, arm: str) -> str:
     return f" ({count} of {len(values)} diverged)" if count else ""
 
 
+def grid(figure, count: int):
+    """Two panels for each data set, the right one with room for the arms' names."""
+    return figure.subplots(count, 2, squeeze=False, gridspec_kw={"width_ratios": (1.25, 1)})
+
+
 def curves(axis, rows: list[dict], dataset: str, looks: dict[str, dict]) -> None:
     """Test accuracy against epochs, mean ± sd over the seeds that have not diverged; `looks` by arm."""
     low, high = [], []
@@ -38,13 +41,14 @@ def curves(axis, rows: list[dict], dataset: str, looks: dict[str, dict]) -> None
         mean = np.array([np.mean(by_epoch[e]) for e in epochs])
         sd = np.array([np.std(by_epoch[e], ddof=1) if len(by_epoch[e]) > 1 else 0.0 for e in epochs])
         axis.plot(epochs, mean, label=label(arm) + lost(rows, dataset, arm), **{"linewidth": 1.8, **look})
-        axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+        axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.12, linewidth=0)
         low.append(mean[min(len(mean) - 1, 1 + len(mean) // 10)])
         high.append(max(mean + sd))
     if low:  # chance level, where all begin, would squeeze the rest
         bottom = max(0.0, 5 * np.floor((min(low) - 1) / 5))
         axis.set_ylim(bottom, max(high) + 0.04 * (max(high) - bottom) + 0.1)
     axis.set(xlabel="epoch", ylabel="test accuracy (%)")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     _plain(axis)
 
 
@@ -62,28 +66,15 @@ def points(axis, rows: list[dict], dataset: str, looks: dict[str, dict], ordered
         if estimate.mean is not None:
             spread = None if estimate.low is None else [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
-    axis.set_yticks(range(len(arms)), [label(arm) + lost(rows, dataset, arm) for arm in arms])
-    axis.set(xlabel="test accuracy after the last epoch (%)", ylim=(-0.6, len(arms) - 0.4))
+    names = [label(arm) + lost(rows, dataset, arm).replace(" (", "\n(") for arm in arms]
+    axis.set_yticks(range(len(arms)), names)
+    axis.set(
+        xlabel="test accuracy after the last epoch (%)\nrings: seeds; dots: mean, 95 % interval",
+        ylim=(-0.6, len(arms) - 0.4),
+    )
     _plain(axis)
 
 
 def _plain(axis):
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def alike(claim, manifest, rows, dataset: str, says: str, a: str, b: str, margin: float) -> Verdict:
-    """Whether two arms' test accuracies are within `margin` points of each other.
-
-    It holds where the whole 95 % interval of the paired difference lies within ± margin, and does not
-    where the whole interval lies outside.
-    """
-    paired = tables.difference(rows, dataset, a, b)
-    outcome = "undecided"
-    if paired.low is not None:
-        if -margin <= paired.low and paired.high <= margin:
-            outcome = "holds"
-        elif paired.low > margin or paired.high < -margin:
-            outcome = "does not hold"
-    ours = f"{tables.arm_title(a)} − {tables.arm_title(b)}: {statistics.describe(paired)}; alike is within ±{margin:g}"
-    return Verdict(claim, present.setting(manifest, rows, dataset), says, ours, outcome)

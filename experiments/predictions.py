@@ -31,9 +31,10 @@ for _kind, _what in (("freeze", "stop learning and decaying"), ("lesion", "fall 
     )
 
 SYMBOLS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}
-COLOURS = {"v_bar": "#D55E00", "v": "#0072B2", "w_bar": "#009E73", "w": "#CC79A7"}
 DONE = {"freeze": "frozen", "lesion": "silenced"}
 INTACT = "intact"
+COLOURS = {INTACT: "black", "v_bar": "#D55E00", "v": "#0072B2", "w_bar": "#009E73", "w": "#CC79A7"}
+DASHES = {INTACT: "-", "v_bar": (0, (4, 2)), "v": "-.", "w_bar": ":", "w": "--"}  # from the start: no dashes
 MEASURES = (
     ("test_accuracy", 100, "test accuracy (%)"),
     ("h_effective_rank", 1, "effective rank of H\n(mean over layers)"),
@@ -70,50 +71,37 @@ def probe(protocol, settings, data, synapses):
 
 def over_layers(row, column):
     """A row's number, the mean over hidden layers where it has one for each; None where there is none."""
-    values = np.atleast_1d(np.array(row[column], float))
+    values = np.array(row[column], float)
     return None if row["diverged"] or not np.isfinite(values).all() else float(values.mean())
 
 
 def manipulations(manifest, dataset):
     """What was done in each arm: `found[arm]` is a tuple of interventions, in the order of the run."""
-    return {
-        arm: tuple(interventions.Intervention(*i) for i in cell["protocol"]["interventions"])
-        for arm, cell in manifest["cells"][dataset].items()
-    }
+    arms = manifest["cells"][dataset].items()
+    return {arm: [interventions.Intervention(*i) for i in cell["protocol"]["interventions"]] for arm, cell in arms}
 
 
-def effect(manifest, rows, dataset, arm):
-    """A verdict: the loss of accuracy, and H's effective rank at the end against the intact circuit's."""
-    begun = manipulations(manifest, dataset)[arm]
-    paired = tables.difference(rows, dataset, arm, INTACT)
-    last = max(row["epoch"] for row in rows)
-    ranks = [
-        {r["seed"]: over_layers(r, "h_effective_rank") for r in rows if (r["arm"], r["epoch"]) == (a, last)}
-        for a in (arm, INTACT)
-    ]
-    ours = f"{arm} − intact: {statistics.describe(paired)}"
-    if not any((i.kind, i.pathway) == ("lesion", "v_bar") for i in begun):  # H = 0 has no effective rank
-        ours += f"; effective rank of H: {statistics.describe(statistics.paired(*ranks), 'dimensions')}"
-    controls = [  # the same done to W̄
-        f"{other} − intact: {statistics.describe(tables.difference(rows, dataset, other, INTACT))}"
-        for other, done in manipulations(manifest, dataset).items()
-        if done and [(i.kind, i.epoch, "w_bar") for i in begun] == [(i.kind, i.epoch, i.pathway) for i in done]
-    ]
-    if controls:
-        ours += f"; for comparison {', '.join(controls)}"
-    lower = paired.low is not None and statistics.outcome(-paired.high, -paired.low)  # a loss is a difference below 0
-    says = f"{arm}, accuracy falls below the intact circuit's while W learns on"
-    return verdicts.Verdict("predictions", present.setting(manifest, rows, dataset), says, ours, lower or "undecided")
-
-
-def judge(manifest, rows):
-    """A verdict for each manipulation of V and V̄; the paper predicts no loss for W̄, which is a comparison."""
-    found = []
-    for dataset in manifest["data"]:
-        of_dataset = [row for row in rows if row["dataset"] == dataset]
-        for arm, begun in manipulations(manifest, dataset).items():
-            if begun and {i.pathway for i in begun} <= {"v", "v_bar"}:
-                found.append(effect(manifest, of_dataset, dataset, arm))
+def judge(manifest, rows, dataset):
+    """A verdict for each manipulation of V and V̄. The paper predicts no loss for W̄, which is a comparison."""
+    done, final, found = manipulations(manifest, dataset), {}, []
+    for row in sorted((row for row in rows if row["dataset"] == dataset), key=lambda row: row["epoch"]):
+        final.setdefault(row["arm"], {})[row["seed"]] = over_layers(row, "h_effective_rank")
+    for arm, begun in done.items():
+        if not begun or not {i.pathway for i in begun} <= {"v", "v_bar"}:
+            continue
+        control = title([i._replace(pathway="w_bar") for i in begun[:1]])
+        compared = [arm, control] if control in done else [arm]
+        losses = [tables.difference(rows, dataset, other, INTACT) for other in compared]
+        ours = [f"{other} − intact: {statistics.describe(loss)}" for other, loss in zip(compared, losses, strict=True)]
+        if ("lesion", "v_bar") not in {i[:2] for i in begun}:  # H = 0 has no effective rank
+            rank = statistics.paired(final[arm], final[INTACT])
+            ours.insert(1, f"effective rank of H − intact: {statistics.describe(rank, 'dimensions')}")
+        outcome, (_, low, high, *_) = "undecided", losses[0]
+        if low is not None and (high < 0 or low >= 0):  # no change at all is no loss
+            outcome = "holds" if high < 0 else "does not hold"
+        says = f"With {arm}, accuracy falls below the intact circuit's while W learns on"
+        setting = present.setting(manifest, rows, dataset)
+        found.append(verdicts.Verdict("predictions", setting, says, "; ".join(ours), outcome))
     return found
 
 
@@ -125,26 +113,24 @@ def draw(path, manifest, rows, dataset):
     kinds = [kind for kind in DONE if any(kind == i.kind for begun in done.values() for i in begun)]
     figure = Figure(figsize=(1.2 + 4.3 * len(kinds), 8.2), layout="constrained")
     axes = figure.subplots(3, len(kinds), squeeze=False, sharex=True, sharey="row")
-    for column, kind in enumerate(kinds):
-        seen = []
+    for (row, column), axis in np.ndenumerate(axes):
+        measure, factor, label = MEASURES[row]
         for arm, begun in done.items():
-            if not begun or begun[0].kind == kind:
-                seen.append(COLOURS[begun[0].pathway] if begun else "black")
-                look = {"color": seen[-1], "linestyle": "-" if seen.count(seen[-1]) == 1 else "--"}
-                of_arm = [row for row in rows if row["arm"] == arm]
-                for axis, (name, factor, _) in zip(axes[:, column], MEASURES, strict=True):
-                    line(axis, of_arm, name, factor, {i.epoch for i in begun}, label=panels.label(arm), **look)
-        axes[0, column].set_title(f"pathway {DONE[kind]} (at the triangle)")
-        axes[0, column].legend(frameon=False, loc="lower right", fontsize=9)
-        axes[-1, column].set_xlabel("epoch")
-    for axis, (_, _, label) in zip(axes[:, 0], MEASURES, strict=True):
-        axis.set_ylabel(label)
-    for axis in axes.flat:
+            if not begun or begun[0].kind == kinds[column]:
+                pathway = begun[0].pathway if begun else INTACT
+                dashes = "-" if begun and begun[0].epoch == 0 else DASHES[pathway]
+                look = {"color": COLOURS[pathway], "linestyle": dashes, "label": panels.label(arm)}
+                look["label"] += panels.lost(rows, dataset, arm)
+                line(axis, [r for r in rows if r["arm"] == arm], measure, factor, {i.epoch for i in begun}, **look)
+        axis.set(xlabel="epoch", ylabel=label)
+        axis.label_outer()
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    lost = len({(row["arm"], row["seed"]) for row in rows if row["diverged"]})
-    lost = f"; {lost} runs diverged, drawn up to there" if lost else ""
-    figure.suptitle(f"{present.setting(manifest, rows, dataset)}, mean ± sd{lost}", fontsize=10)
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        axis.set_title(f"pathway {DONE[kind]} (at the triangle)")
+        axis.legend(frameon=False, loc="lower right", fontsize=9, handlelength=3)
+    figure.suptitle(f"{present.setting(manifest, rows, dataset)}, mean ± sd", fontsize=10)
     figure.savefig(path, dpi=150)
 
 
@@ -156,10 +142,9 @@ def line(axis, rows, column, factor, marked, **look):
             by_epoch.setdefault(row["epoch"], []).append(factor * value)
     mean = np.array([np.mean(values) for values in by_epoch.values()])
     sd = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for values in by_epoch.values()])
-    axis.plot([*by_epoch], mean, linewidth=1.8, **look)
-    axis.fill_between([*by_epoch], mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
-    at = [epoch for epoch in by_epoch if epoch in marked]
-    axis.plot(at, [np.mean(by_epoch[e]) for e in at], "v", color=look["color"], markersize=8, clip_on=False)
+    at = [i for i, epoch in enumerate(by_epoch) if epoch in marked]
+    axis.plot([*by_epoch], mean, linewidth=1.8, marker="v", markevery=at, markersize=8, **look)
+    axis.fill_between([*by_epoch], mean - sd, mean + sd, color=look["color"], alpha=0.12, linewidth=0)
 
 
 def make(folder):
@@ -167,7 +152,7 @@ def make(folder):
     for dataset in manifest["data"]:
         of_dataset = [row for row in rows if row["dataset"] == dataset]
         draw(folder / f"predictions_{dataset}.png", manifest, of_dataset, dataset)
-    verdicts.write(folder, judge(manifest, rows))
+    verdicts.write(folder, [verdict for dataset in manifest["data"] for verdict in judge(manifest, rows, dataset)])
 
 
 if __name__ == "__main__":

@@ -149,6 +149,7 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
         loaded = [options.load(name) for name in options.dataset_names()]
         plan = {dataset.name: arms(dataset.name) for dataset in loaded}
         cells = {d.name: {name: describe(arm, d) for name, arm in plan[d.name].items()} for d in loaded}
+        records.check(folder, cells)
         check_images(folder, loaded)
         flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
         records.open_run(folder, cells, flags=flagged)

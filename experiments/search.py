@@ -6,8 +6,9 @@ factor for each task (lines 361-368). So does this, with the decay and the initi
 1. On the first data set, `--trials` settings of each rule, a Sobol sequence in the rule's space
    (`sam_jax/sweep.py`), go through successive halving: a rung is a number of training images and of
    epochs, and the best quarter goes on to the next.
-2. On every data set, `--factors` multiply the winner's rates and decay; each trains on `--factor_images`
-   for `--factor_epochs`. Long runs stand lower rates than short ones, so this sets the final height.
+2. On every data set, `--factors` multiply the winner's rates and decay, in runs of `--factor_rung`.
+3. Long runs stand lower rates than short ones, so the best factor, and 0.6 and 1.67 times it, train again
+   in longer runs, `--final_rung`: the best of these three is the winner for the data set.
 
 Every trial runs with `--seeds` seeds and counts by its mean validation accuracy, a diverged seed counting
 as chance. The test split takes no part. All runs of a rung are one compiled program.
@@ -41,7 +42,9 @@ TRIALS = flags.DEFINE_integer("trials", 32, "settings tried for each rule on the
 RUNGS = flags.DEFINE_list("rungs", ["8000x3", "20000x4"], "IMAGESxEPOCHS of each rung")
 FACTORS = flags.DEFINE_list("factors", ["0.25", "0.42", "0.7", "1.2", "2"], "times the winner's rates")
 FACTOR_RUNG = flags.DEFINE_string("factor_rung", "45000x6", "IMAGESxEPOCHS with which the factors are tried")
+FINAL_RUNG = flags.DEFINE_string("final_rung", "45000x12", "IMAGESxEPOCHS with which the last three are compared")
 KEEP = 4  # a quarter of a rung's trials goes on
+STEPS = (0.6, 1.0, 1.67)  # times the best factor, in the last stage
 
 
 def rung_of(text: str) -> tuple[int, int]:
@@ -98,11 +101,13 @@ def ratio_search(search, dataset, rule, on_rung) -> dict:
 
 
 def factor_search(search, dataset, rule, winner: dict) -> dict:
-    """Stage 2: the winner with the best overall factor for this data set."""
-    images, epochs = rung_of(FACTOR_RUNG.value)
-    trials = [sweep.scaled(winner, float(factor)) for factor in FACTORS.value]
-    scores = search.rung(dataset, rule, "factor", trials, images, epochs)
-    return trials[sweep.survivors(scores, 1)[0]]
+    """Stages 2 and 3: the winner with the best overall factor for this data set, in short runs, then in longer ones."""
+    factors = [float(factor) for factor in FACTORS.value]
+    for stage, rung in (("factor", FACTOR_RUNG.value), ("final", FINAL_RUNG.value)):
+        trials = [sweep.scaled(winner, factor) for factor in factors]
+        best = sweep.survivors(search.rung(dataset, rule, stage, trials, *rung_of(rung)), 1)[0]
+        factors, chosen = [factors[best] * step for step in STEPS], trials[best]
+    return chosen
 
 
 def run() -> pathlib.Path:
@@ -110,8 +115,8 @@ def run() -> pathlib.Path:
     with options.one_line_errors():
         options.check()
         protocol = {"trials": TRIALS.value, "rungs": RUNGS.value, "factors": FACTORS.value, "keep": f"1/{KEEP}"}
-        protocol |= {"factor_rung": FACTOR_RUNG.value, "seeds": FLAGS.seeds}
-        for text in (*RUNGS.value, FACTOR_RUNG.value):
+        protocol |= {"factor_rung": FACTOR_RUNG.value, "final_rung": FINAL_RUNG.value, "seeds": FLAGS.seeds}
+        for text in (*RUNGS.value, FACTOR_RUNG.value, FINAL_RUNG.value):
             rung_of(text)
         folder = options.out_dir()
         records.check(folder, {"search": {"search": protocol}})

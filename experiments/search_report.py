@@ -38,11 +38,11 @@ def entries(manifest: dict, rows: list[dict]) -> list[dict]:
 
 
 def winners(found: list[dict]) -> dict[tuple[str, str], dict]:
-    """The best trial of the factor stage for each (data set, rule); the first of equals."""
+    """The best trial of the final stage for each (data set, rule); the first of equals."""
     best = {}
     for entry in found:
         cell = entry["dataset"], entry["rule"]
-        if entry["stage"] == "factor" and (cell not in best or entry["score"] > best[cell]["score"]):
+        if entry["stage"] == "final" and (cell not in best or entry["score"] > best[cell]["score"]):
             best[cell] = entry
     return best
 
@@ -86,14 +86,15 @@ def markdown(manifest: dict, found: list[dict], best: dict, seconds: dict) -> st
     parts = [
         f"Made by `{manifest['command']}`, {tables.about(manifest)}.\n",
         f"{protocol['trials']} trials of each rule on the first data set through rungs of "
-        f"{', '.join(protocol['rungs'])} (images x epochs), {protocol['keep']} going on; then the overall factors "
-        f"{', '.join(protocol['factors'])} on every data set ({protocol['factor_rung']}). {protocol['seeds']} seeds "
-        "for each trial, judged by mean validation accuracy with diverged seeds at chance.\n",
-        "| data set | rule | validation % | diverged in the factor stage | time | numbers |",
+        f"{', '.join(protocol['rungs'])} (images x epochs), {protocol['keep']} going on; then, on every data set, "
+        f"the overall factors {', '.join(protocol['factors'])} ({protocol['factor_rung']}), and the best of these with "
+        f"its two neighbours in longer runs ({protocol['final_rung']}). {protocol['seeds']} seeds for each trial, "
+        "judged by mean validation accuracy with diverged seeds at chance.\n",
+        "| data set | rule | validation % | diverged over the factors | time | numbers |",
         "|---|---|---:|---:|---:|---|",
     ]
     for (dataset, rule), entry in best.items():
-        stage = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == (dataset, rule, "factor")]
+        stage = [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule) and e["stage"] in ("factor", "final")]
         lost, runs = sum(e["diverged"] for e in stage), sum(e["seeds"] for e in stage)
         numbers = ", ".join(f"{name} {value:g}" for name, value in entry["numbers"].items())
         parts.append(
@@ -132,8 +133,10 @@ def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
     )
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
         for axis, rule in zip(line, rules, strict=False):
-            tried = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == (dataset, rule, "factor")]
-            _factors(axis, tried, 100 / manifest["data"][dataset]["classes"])
+            for stage, colour in (("factor", "#0072B2"), ("final", "#D55E00")):
+                tried = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == (dataset, rule, stage)]
+                _factors(axis, tried, 100 / manifest["data"][dataset]["classes"], colour)
+            axis.legend(frameon=False, fontsize=8, loc="lower center")
             axis.set_title(f"{RULES[rule].title}: {dataset}")
         line[0].set_ylabel("validation accuracy (%)\nline: mean, diverged at chance")
     figure.savefig(path, dpi=130)
@@ -156,15 +159,18 @@ def _map(axis, tried, name, limits):
     return points
 
 
-def _factors(axis, tried, chance):
+def _factors(axis, tried, chance, colour):
     """Accuracy of every seed, and the mean with diverged seeds at chance, over the rate of W."""
     axis.set_visible(True)
+    if not tried:
+        return
+    tried = sorted(tried, key=lambda e: e["numbers"]["rate_w"])
     rate = [e["numbers"]["rate_w"] for e in tried]
-    axis.plot(rate, [e["score"] for e in tried], color="#0072B2", zorder=1)
+    axis.plot(rate, [e["score"] for e in tried], color=colour, zorder=1, label=f"{tried[0]['epochs']} epochs")
     for e, x in zip(tried, rate, strict=True):
-        axis.scatter([x] * len(e["alive"]), e["alive"], color="#0072B2", s=12, alpha=0.7)
+        axis.scatter([x] * len(e["alive"]), e["alive"], color=colour, s=12, alpha=0.7)
         if e["diverged"]:
-            axis.annotate(f"{e['diverged']} lost", (x, chance), color="#D55E00", ha="center", fontsize=8)
+            axis.annotate(f"{e['diverged']} lost", (x, chance), color=colour, ha="center", fontsize=8)
     axis.set(xscale="log", xlabel=r"$\eta_W$ (all rates and $\gamma$ alike)")
     axis.grid(alpha=0.25)
     _few_ticks(axis, rate)

@@ -1,21 +1,19 @@
-"""Records, tables and figures: what is written comes back, and every number in a table can be redone by hand."""
+"""Tables and figures: every number in a table can be redone by hand, and no two arms look alike."""
 
 import csv
 import math
 
-import chex
-import jax
 import pytest
 
 import sam_jax as sj
-from sam_jax import figures, records, tables
+from sam_jax import figures, tables
 
 
 def row(seed, epoch, test, arm="sam", dataset="cifar10", **fields):
     lost = test is None
     train, val = (None, None) if lost else (test + 0.2, test + 0.1)
     accuracies = {"test_accuracy": test, "train_accuracy": train, "val_accuracy": val}
-    start = {"dataset": dataset, "arm": rule, "seed": seed, "epoch": epoch, "diverged": lost, "seconds": 1.5}
+    start = {"dataset": dataset, "arm": arm, "seed": seed, "epoch": epoch, "diverged": lost, "seconds": 1.5}
     return start | accuracies | fields
 
 
@@ -53,7 +51,7 @@ def test_the_csv_has_the_columns_and_empty_cells_where_there_is_no_number(tmp_pa
     tables.write_csv(tmp_path / "t.csv", tables.summarise([row(0, 1, 0.5, dataset="digits")]))
     with open(tmp_path / "t.csv", newline="") as file:
         header, values = csv.reader(file)
-    columns = "dataset,rule,runs,diverged,epochs,train_mean,train_sd,val_mean,val_sd,test_mean,test_sd,paper,seconds"
+    columns = "dataset,arm,runs,diverged,epochs,train_mean,train_sd,val_mean,val_sd,test_mean,test_sd,paper,seconds"
     assert ",".join(header) == columns
     expected = ["digits", "sam", "1", "0", "1", "70.0000", "", "60.0000", "", "50.0000", "", "", "1.5000"]
     assert values == expected
@@ -82,63 +80,100 @@ def test_clock(seconds, text):
     assert tables.clock(seconds) == text
 
 
-def test_records_come_back_and_nothing_infinite_is_written(tmp_path):
-    folder = records.create(tmp_path / "run", {"flags": {"epochs": 3}})
-    records.append(folder, [{"a": 1.5, "b": float("nan"), "c": [float("inf"), 2.0]}])
-    records.append(folder, [{"a": 2.5}])
-    manifest, rows = records.read(folder)
-    assert rows == [{"a": 1.5, "b": None, "c": [None, 2.0]}, {"a": 2.5}]
-    assert manifest["flags"] == {"epochs": 3}
-    assert {"command", "versions", "device", "processor", "git_revision", "started"} <= set(manifest)
+def test_an_arm_that_is_no_rule_keeps_its_name_and_has_no_number_of_the_paper():
+    (entry,) = tables.summarise([row(0, 1, 0.5, arm="V̄ frozen at 5")])
+    assert tables.cells(entry)[0] == "V̄ frozen at 5" and entry["paper"] is None
+    assert tables.arm_title("kp") == "Kolen–Pollack"
 
 
-def test_an_interrupted_run_is_read_up_to_its_last_whole_row(tmp_path):
-    folder = records.create(tmp_path / "run", {})
-    records.append(folder, ROWS[:4])  # the second epoch has only its first seed
-    with open(folder / records.METRICS, "a") as file:
-        file.write('{"dataset": "cif')
-    _, rows = records.read(folder)
-    assert rows == ROWS[:4]
-    (entry,) = tables.summarise(rows)
-    assert entry["epochs"] == 1 and math.isclose(entry["test_mean"], 31.0) and entry["runs"] == 3
+def test_final_is_each_seeds_last_value_and_none_where_it_diverged():
+    assert tables.final(ROWS[::-1], "cifar10", "sam") == {0: 50.0, 1: 54.0, 2: None}
+    assert tables.final(ROWS, "cifar10", "fa") == {}
+    norms = [row(0, 1, 0.3, v_norm=2.0), row(0, 2, 0.4, v_norm=3.0)]
+    assert tables.final(norms, "cifar10", "sam", "v_norm") == {0: 3.0}  # no percent
 
 
-def test_a_folder_that_holds_something_is_never_written_to(tmp_path):
-    (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match="is not an empty folder: give another, or move it away"):
-        records.create(tmp_path, {})
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+# SAM against two others, seed by seed in points: +1, +2, +3 against SGD; FA lost seed 2.
+PAIRED = [row(s, 5, 0.50 + 0.05 * s, arm="sgd") for s in range(3)]
+PAIRED += [row(s, 5, 0.50 + 0.05 * s + 0.01 * (s + 1)) for s in range(3)]
+PAIRED += [row(s, 5, None if s == 2 else 0.40, arm="fa") for s in range(3)]
 
 
-def test_a_folder_without_records_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no manifest\.json: expected the folder of a run"):
-        records.read(tmp_path)
+def test_a_paired_difference_by_hand():
+    """1, 2, 3: mean 2, sd 1, so t = 2 √3 with 2 degrees of freedom; the interval is 2 ± 4.3027/√3.
+
+    With two degrees of freedom the two-sided p is 1 - t / √(t² + 2) = 1 - √(6/7).
+    """
+    found = tables.difference(PAIRED, "cifar10", "sam", "sgd")
+    assert (found.n, found.lost) == (3, 0)
+    expected = (2.0, 2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3), 1 - math.sqrt(6 / 7))
+    assert all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(found[:4], expected, strict=True))
+    other = tables.difference(PAIRED, "cifar10", "sgd", "sam")
+    assert math.isclose(other.difference, -2.0) and math.isclose(other.high, -expected[1], rel_tol=1e-6)
 
 
-def test_synapses_come_back_and_only_into_their_own_circuit(tmp_path):
-    circuit = sj.sam((5, 4, 3), (6,))
-    both = jax.vmap(lambda key: sj.init(circuit, key).synapses)(jax.random.split(jax.random.key(0), 2))
-    records.save_synapses(tmp_path / "sam.msgpack", both)
-    chex.assert_trees_all_equal(records.load_synapses(tmp_path / "sam.msgpack", circuit), jax.device_get(both))
-    assert [path.name for path in tmp_path.iterdir()] == ["sam.msgpack"]
-    with pytest.raises(ValueError, match=r"holds w of shapes \(\(4, 5\), \(3, 4\)\), expected"):
-        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 7, 3), (6,)))
-    with pytest.raises(ValueError, match="holds no synapses of this circuit"):
-        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 4, 4, 3)))
+def test_the_markdown_compares_each_arm_with_the_reference_seed_by_seed():
+    text = tables.markdown(MANIFEST, PAIRED, "sgd")
+    lines = [line for line in text.splitlines() if "− SGD" in line]
+    assert lines[0] == (
+        "- cifar10: SAM − SGD: +2.00 points [-0.48, +4.48], p = 0.0742, paired t-test, n = 3"
+    )  # by hand, above
+    # FA: -10 and -15 in the two seeds it finished; ± 12.7062 · 3.5355 / √2
+    assert lines[1].startswith("- cifar10: Feedback Alignment − SGD: -12.50 points [-44.27, +19.27]")
+    assert lines[1].endswith("n = 2, 1 of 3 pairs lost") and len(lines) == 2
+    assert "− SGD" not in tables.markdown(MANIFEST, PAIRED)
+    assert "− " not in tables.markdown(MANIFEST, PAIRED, "an arm that was not run")
 
 
-def test_curves_draw_each_rules_mean_and_stop_where_all_seeds_are_lost(tmp_path, monkeypatch):
-    drawn = {}
-    plain = figures._curve
+def test_arms_are_compared_within_their_data_set_alone():
+    other = [r | {"dataset": "mnist"} for r in PAIRED if r["arm"] == "sgd"]
+    lines = tables.comparisons(PAIRED + other, "sam")
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["cifar10", "SGD − SAM"],
+        ["cifar10", "Feedback Alignment − SAM"],
+    ]
 
-    def spy(axis, rule, rows, column):
-        low = plain(axis, rule, rows, column)
-        drawn[rule, column] = axis.lines[-1].get_xydata().tolist()
-        return low
 
-    monkeypatch.setattr(figures, "_curve", spy)
+def looks(arms):
+    styles = [figures.style(arm, place) for place, arm in enumerate(arms)]
+    return [(style["color"], str(style["linestyle"])) for style in styles]
+
+
+@pytest.mark.parametrize("rules", [0, 5])
+def test_no_two_of_forty_arms_look_alike_whatever_places_the_rules_take(rules):
+    names = [*list(sj.RULES)[:rules], *(f"arm {i}" for i in range(40 - rules))]
+    for shift in range(40):
+        arms = names[shift:] + names[:shift]
+        assert len(set(looks(arms))) == 40
+
+
+def test_a_rule_looks_alike_in_every_figure():
+    for rule in sj.RULES:
+        assert figures.style(rule, 0) == figures.style(rule, 17)
+
+
+def test_curves_draw_each_arms_mean_and_stop_where_all_seeds_are_lost(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: kept.append(figure))
     lost = [row(0, 1, 0.2, arm="fa"), row(0, 2, None, arm="fa")]
     figures.curves(tmp_path / "curves.png", ROWS + lost)
+    top, bottom = kept[0].axes
+    assert (top.get_ylabel(), bottom.get_ylabel()) == ("test accuracy (%)", "train accuracy (%)")
+    drawn = {line.get_label(): line.get_xydata().round(9).tolist() for line in top.lines}
+    assert drawn == {"SAM": [[1, 31.0], [2, 52.0]], "Feedback Alignment": [[1, 20.0]]}
+    assert top.get_title() == "cifar10 (2 diverged)"
+
+
+def test_curves_have_a_row_for_each_split_and_a_column_for_each_data_set(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    kept = []
+    plain = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: kept.append(figure) or plain(figure, *a, **k))
+    rows = ROWS + [r | {"dataset": "mnist"} for r in ROWS]
+    figures.curves(tmp_path / "curves.png", rows, splits=("val",))
+    assert [axis.get_title() for axis in kept[0].axes] == ["cifar10 (1 diverged)", "mnist (1 diverged)"]
+    assert kept[0].axes[0].lines[0].get_ydata().round(9).tolist() == [41.0, 62.0]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert [[e, round(y, 9)] for e, y in drawn["sam", "test_accuracy"]] == [[1, 31.0], [2, 52.0]]
-    assert drawn["fa", "test_accuracy"] == [[1, 20.0]]

@@ -1,0 +1,150 @@
+"""Figure S1a of the paper: V̄V̄ᵀ and WWᵀ before and after training, and the spectra of V̄ and W.
+
+Claim (lines 439-446, Fig. S1a): before training both matrices are nearly diagonal; training correlates a
+layer's neurons, and the weight matrices of both streams become effectively low-rank.
+
+    python experiments/fig_s1a_representations.py                         # svhn, 10 runs: 40 minutes on two cores
+    python experiments/fig_s1a_representations.py --dataset=PATH/svhn_subset.npz   # 8,001 of its images: 7 minutes
+    python experiments/fig_s1a_representations.py --remake=runs/FOLDER             # its tables and figure again
+
+8 hidden layers of 60 neurons and 50 epochs, as in the paper; SGD beside SAM shows what is not due to the circuit.
+The share off the diagonal is ‖offdiag C‖ / ‖C‖ (Frobenius), C being the matrix scaled to a diagonal of ones, averaged
+over layers; independent random weights have about 0.7. The effective rank is Roy and Vetterli's.
+
+Leaves manifest.json, metrics.jsonl, table.md, table.csv, representations_DATASET.png and verdicts.json.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import options
+import present
+import runner
+from absl import flags
+
+from sam_jax import probes, statistics, tables, verdicts
+
+flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(runner)
+# With the usual scales eight layers learn nothing: signal and error fade on their way. He's scale for W and twice the
+# usual one for W̄ carry them through; chosen by validation accuracy on the 8,001 SVHN images (2 seeds, 25 epochs).
+RATES = {"rate_w": 0.25, "rate_w_bar": 0.075, "rate_v": 0.5, "rate_v_bar": 1.0, "decay": 2.5e-4}
+SCALES = {"scale_w": 1.41, "scale_w_bar": 0.6, "scale_v": 1.0, "scale_v_bar": 1.2}
+PATHWAYS = {"v_bar": ("V̄", "\\bar{V}", 1), "w": ("W", "W", 2)}  # symbols, the first hidden layer
+COLOURS = {"before": "#0072B2", "after": "#D55E00"}
+MEASURES = {"off_diagonal": ("share off the diagonal", 1), "effective_rank": ("effective rank", -1)}
+
+
+def arms(dataset):
+    hidden = options.FLAGS.hidden_widths
+    if len(set(hidden)) > 1 or len(hidden) < 2 or options.FLAGS.downstream_widths not in (None, hidden):
+        raise ValueError(f"hidden_widths is {','.join(hidden)}, expected two layers or more, all of one width")
+    return {"SAM": runner.Arm("sam", numbers=RATES | SCALES), "SGD": runner.Arm("sgd")}
+
+
+def off_diagonal(gram):
+    """‖offdiag C‖ / ‖C‖ for a Gram matrix scaled to a diagonal of ones."""
+    size = jnp.sqrt(jnp.maximum(jnp.diag(gram), 1e-12))
+    squares = (gram / size[:, None] / size) ** 2
+    return jnp.sqrt((squares.sum() - jnp.trace(squares)) / squares.sum())
+
+
+def probe(protocol, settings, data, synapses):
+    """For V̄ and the square W, an entry for each layer; the matrices of the middle layer, the upper triangle alone."""
+    found = {}
+    for pathway, matrices in (("v_bar", synapses.v_bar), ("w", synapses.w[1:-1])):
+        if matrices:
+            found[f"{pathway}_off_diagonal"] = jnp.stack([off_diagonal(m @ m.T) for m in matrices])
+            found[f"{pathway}_effective_rank"] = jnp.stack([probes.effective_rank(m) for m in matrices])
+            spectra = jnp.stack([probes.spectrum(m) for m in matrices])
+            found[f"{pathway}_spectrum"] = (spectra / spectra[:, :1]).mean(axis=0)
+            middle = matrices[len(matrices) // 2]
+            found[f"{pathway}_gram"] = jnp.round(middle @ middle.T, 3)[jnp.triu_indices(len(middle))]
+    return found
+
+
+def ends(manifest, rows, dataset, arm):
+    """(rows before training, rows after) by seed, of the runs that are through and did not diverge."""
+    last = manifest["cells"][dataset][arm]["protocol"]["epochs"]
+    chosen = [row for row in rows if (row["dataset"], row["arm"]) == (dataset, arm)]
+    after = {row["seed"]: row for row in chosen if row["epoch"] == last and not row["diverged"]}
+    return {row["seed"]: row for row in chosen if row["epoch"] == 0 and row["seed"] in after}, after
+
+
+def verdict(manifest, rows, dataset, measure):
+    """Whether SAM's training raises the share off the diagonal, or lowers the effective rank, in both pathways."""
+    before, after = ends(manifest, rows, dataset, "SAM")
+    title, sign = MEASURES[measure]
+    outcomes, ours = [], []
+    for pathway, (symbol, _, _) in PATHWAYS.items():
+        at = [{s: float(np.mean(row[f"{pathway}_{measure}"])) for s, row in end.items()} for end in (before, after)]
+        paired = statistics.paired(at[1], at[0])
+        bounds = sorted(sign * b for b in (paired.low, paired.high)) if paired.low is not None else (None, None)
+        outcomes.append(statistics.outcome(*bounds))
+        means = [statistics.interval(statistics.estimate(values.values())) for values in at]
+        of = f"{symbol}{symbol}ᵀ" if measure == "off_diagonal" else symbol
+        ours.append(f"{title} of {of}: {means[0]} before, {means[1]} after, {statistics.describe(paired, 'apart')}")
+    says = "neurons become correlated" if sign > 0 else "the weight matrices become effectively low-rank"
+    ours += tables.diverged_seeds([row for row in rows if (row["dataset"], row["arm"]) == (dataset, "SAM")])
+    setting = present.setting(manifest, rows, dataset)
+    return verdicts.Verdict("s1a", setting, says, "; ".join(ours), present.together(outcomes))
+
+
+def heat_map(axis, triangle, layer, symbol, when):
+    """A Gram matrix over the mean of its diagonal, from its upper triangle."""
+    n = int(np.sqrt(2 * len(triangle)))
+    matrix = np.zeros((n, n))
+    matrix[np.triu_indices(n)] = triangle
+    matrix += np.triu(matrix, 1).T
+    image = axis.imshow(matrix / np.trace(matrix) * n, cmap="RdBu_r", vmin=-1, vmax=1)
+    title = f"${symbol}\\,{symbol}^T$ {when} training"
+    axis.set(title=title, xlabel=f"neuron of hidden layer {layer}", xticks=[0, n - 1], yticks=[0, n - 1])
+    return image
+
+
+def line(axis, start, values, **look):
+    """The mean over seeds with its sd as a band, from `start` on; values [seeds, x]."""
+    x, mean = range(start, start + len(values[0])), np.mean(values, axis=0)
+    sd = np.std(values, axis=0, ddof=1) if len(values) > 1 else 0.0
+    axis.plot(x, mean, linewidth=1.8, **look)
+    axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def draw(path, manifest, rows, dataset):
+    """As in the paper: V̄V̄ᵀ above, WWᵀ below, before and after; to the right spectra, and effective rank by layer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 6.8), layout="constrained")
+    axes = figure.subplots(2, 4)
+    for (pathway, (_, symbol, start)), (first, second, spectra, ranks) in zip(PATHWAYS.items(), axes, strict=True):
+        maps = {"before": first, "after": second}
+        for arm, dashes in (("SAM", "-"), ("SGD", "--")):
+            for end, when in zip(ends(manifest, rows, dataset, arm), ("before", "after"), strict=True):
+                if every := [row for _, row in sorted(end.items()) if f"{pathway}_gram" in row]:
+                    look = {"color": COLOURS[when], "linestyle": dashes, "label": f"{arm}, {when}"}
+                    line(spectra, 1, [row[f"{pathway}_spectrum"] for row in every], **look)
+                    line(ranks, start, [row[f"{pathway}_effective_rank"] for row in every], marker=".", **look)
+                    if arm == "SAM":
+                        layer = len(every[0][f"{pathway}_effective_rank"]) // 2 + start
+                        image = heat_map(maps[when], every[0][f"{pathway}_gram"], layer, symbol, when)
+        spectra.set(title=f"spectrum of ${symbol}$, mean over layers", xlabel="rank", ylabel="singular value / largest")
+        ranks.set(title=f"effective rank of ${symbol}$", xlabel="hidden layer", ylabel="effective rank", ylim=(0, None))
+        spectra.grid(alpha=0.25)
+        ranks.grid(alpha=0.25)
+        spectra.legend(frameon=False, fontsize=8)
+    figure.colorbar(image, ax=axes[:, 1], label="entry / mean of the diagonal")
+    figure.suptitle(f"{present.setting(manifest, rows, dataset)}; matrices of one seed, curves mean ± sd over seeds")
+    figure.savefig(path, dpi=150)
+
+
+def make(folder):
+    manifest, rows = present.write_tables(folder)
+    found = []
+    for dataset in manifest["data"]:
+        if any(ends(manifest, rows, dataset, "SAM")):
+            draw(folder / f"representations_{dataset}.png", manifest, rows, dataset)
+            found += [verdict(manifest, rows, dataset, measure) for measure in MEASURES]
+    verdicts.write(folder, found)
+
+
+if __name__ == "__main__":
+    runner.main(arms, make, probe, dataset=["svhn"], hidden_widths=["60"] * 8, evaluate_every=25)

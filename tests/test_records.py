@@ -1,0 +1,150 @@
+"""A run's folder: what is written comes back, and a run that was cut short goes on where it was, or not at all."""
+
+import json
+
+import chex
+import jax
+import pytest
+
+import sam_jax as sj
+from sam_jax import records
+
+
+def cell(epochs=2, **settings):
+    return {"rule": "sam", "protocol": {"epochs": epochs, "interventions": ()}, "settings": {"decay": 0.1} | settings}
+
+
+CELLS = {"mine": {"sam": cell(), "V̄ frozen": cell()}}
+
+
+def rows_of(arm, seed, epochs=2, dataset="mine"):
+    """The rows of a run that got through so many epochs."""
+    return [
+        {"dataset": dataset, "arm": arm, "seed": seed, "epoch": epoch, "diverged": False, "test_loss": 0.1 + seed / 3}
+        for epoch in range(epochs + 1)
+    ]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_records_come_back_and_nothing_infinite_is_written(tmp_path):
+    folder = records.open_run(tmp_path / "run", CELLS, flags={"epochs": 3})
+    records.append(folder, [{"a": 1.5, "b": float("nan"), "c": [float("inf"), 2.0]}])
+    records.append(folder, [{"a": 2.5}])
+    manifest, rows = records.read(folder)
+    assert rows == [{"a": 1.5, "b": None, "c": [None, 2.0]}, {"a": 2.5}]
+    assert manifest["flags"] == {"epochs": 3} and manifest["data"] == {}
+    assert manifest["cells"] == json.loads(json.dumps(CELLS))
+    assert {"command", "versions", "device", "processor", "git_revision", "started"} <= set(manifest)
+
+
+def test_an_interrupted_run_is_read_up_to_its_last_whole_row(tmp_path):
+    folder = records.open_run(tmp_path / "run", CELLS)
+    records.append(folder, rows_of("sam", 0))
+    with open(folder / records.METRICS, "a") as file:
+        file.write('{"dataset": "mi')
+    assert records.read(folder)[1] == rows_of("sam", 0)
+
+
+def test_a_run_is_finished_when_its_last_epoch_is_there():
+    manifest = {"cells": {"mine": {"sam": cell(2), "long": cell(3)}, "other": {"sam": cell(1)}}}
+    rows = rows_of("sam", 0, 2) + rows_of("sam", 1, 1) + rows_of("long", 0, 2) + rows_of("sam", 1, 1, dataset="other")
+    assert records.finished(manifest, rows) == {("mine", "sam", 0), ("other", "sam", 1)}
+    assert records.run_of(rows[-1]) == ("other", "sam", 1)
+
+
+def test_a_continued_run_keeps_finished_rows_byte_for_byte_and_drops_the_unfinished(tmp_path):
+    folder = records.open_run(tmp_path / "run", CELLS, flags={"seeds": 2})
+    records.append(folder, rows_of("sam", 0) + rows_of("sam", 1))
+    finished = (folder / records.METRICS).read_bytes()
+    records.append(folder, rows_of("V̄ frozen", 0, epochs=1))
+    with open(folder / records.METRICS, "a") as file:
+        file.write('{"dataset": "mine", "arm": "V̄ fro')
+    started = records.read(folder)[0]["started"]
+    records.open_run(folder, CELLS, flags={"seeds": 9})
+    assert (folder / records.METRICS).read_bytes() == finished
+    manifest, _ = records.read(folder)
+    assert (manifest["started"], manifest["flags"]) == (started, {"seeds": 2})  # those it was begun with
+    assert len(manifest["continued"]) == 1 and "command" in manifest["continued"][0]
+    assert sorted(contents(folder)) == [records.MANIFEST, records.METRICS]
+    records.open_run(folder, CELLS)
+    assert len(records.read(folder)[0]["continued"]) == 2
+
+
+def test_a_run_may_grow_by_arms_and_data_sets(tmp_path):
+    folder = records.open_run(tmp_path / "run", CELLS)
+    records.append(folder, rows_of("sam", 0))
+    records.open_run(folder, {"mine": {"fa": cell()}, "other": {"sam": cell(5)}})
+    manifest, rows = records.read(folder)
+    held = {dataset: list(arms) for dataset, arms in manifest["cells"].items()}
+    assert held == {"mine": ["sam", "V̄ frozen", "fa"], "other": ["sam"]}
+    assert manifest["cells"]["other"]["sam"]["protocol"]["epochs"] == 5
+    assert rows == rows_of("sam", 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        (cell(9), "protocol.epochs is 2, now 9"),
+        (cell(decay=0.2), "settings.decay is 0.1, now 0.2"),
+        (cell() | {"rule": "fa"}, "rule is sam, now fa"),
+        (cell(rate=1.0), "settings.rate is None, now 1.0"),
+        (cell() | {"protocol": {"epochs": 2, "interventions": (("freeze", "v", 1),)}}, "protocol.interventions is []"),
+    ],
+)
+def test_another_cell_is_refused_in_one_line_and_nothing_is_changed(changed, what, tmp_path):
+    folder = records.open_run(tmp_path / "run", CELLS)
+    records.append(folder, rows_of("sam", 0, epochs=1))  # unfinished, and kept all the same
+    before = contents(folder)
+    for refused in (records.check, records.open_run):
+        with pytest.raises(FileExistsError) as caught:
+            refused(folder, {"mine": {"fa": cell(), "V̄ frozen": changed}})
+        line = str(caught.value)
+        assert f"out_dir {folder} holds a run of mine, V̄ frozen whose {what}" in line and "\n" not in line
+        assert line.endswith("give another folder, or the same flags")
+    assert contents(folder) == before
+
+
+def test_the_same_cells_may_be_continued(tmp_path):
+    records.check(tmp_path / "new", CELLS)
+    records.check(tmp_path, CELLS)  # an empty folder
+    folder = records.open_run(tmp_path / "run", CELLS)
+    before = contents(folder)
+    records.check(folder, CELLS)
+    assert contents(folder) == before and not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_holds_something_else_is_never_written_to(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    for refused in (records.check, records.open_run):
+        with pytest.raises(FileExistsError, match="is not an empty folder: give another, or move it away"):
+            refused(tmp_path, {})
+    assert contents(tmp_path) == {"mine.txt": b"precious"}
+
+
+def test_a_run_of_an_older_kind_is_not_continued(tmp_path):
+    (tmp_path / records.MANIFEST).write_text('{"settings": {}}')
+    (tmp_path / records.METRICS).write_text('{"rule": "sam"}\n')
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match="holds a run of an older kind: give another folder"):
+        records.open_run(tmp_path, CELLS)
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_without_records_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no manifest\.json: expected the folder of a run"):
+        records.read(tmp_path)
+
+
+def test_synapses_come_back_and_only_into_their_own_circuit(tmp_path):
+    circuit = sj.sam((5, 4, 3), (6,))
+    both = jax.vmap(lambda key: sj.init(circuit, key).synapses)(jax.random.split(jax.random.key(0), 2))
+    records.save_synapses(tmp_path / "sam.msgpack", both)
+    chex.assert_trees_all_equal(records.load_synapses(tmp_path / "sam.msgpack", circuit), jax.device_get(both))
+    assert [path.name for path in tmp_path.iterdir()] == ["sam.msgpack"]
+    with pytest.raises(ValueError, match=r"holds w of shapes \(\(4, 5\), \(3, 4\)\), expected"):
+        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 7, 3), (6,)))
+    with pytest.raises(ValueError, match="holds no synapses of this circuit"):
+        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 4, 4, 3)))
