@@ -1,4 +1,4 @@
-"""What comparisons of arms share: a rule's numbers with changes, and verdicts in which a diverged run counts as chance."""
+"""A rule's numbers for an arm of another rule, and verdicts on two arms that `present.above` does not give."""
 
 import options
 import panels

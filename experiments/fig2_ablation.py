@@ -49,6 +49,7 @@ LOOKS = {
     for arm, plastic in SUBSETS.items()
 } | {SGD: {"color": "#000000", "linestyle": "-"}, LINEAR: {"color": "#888888", "linestyle": "-."}}
 LOOKS[ALL]["linewidth"] = 2.8
+LEGEND = "solid with V̄, dashed without; where W̄ is held, V changes nothing"
 
 
 def arms(dataset):
@@ -92,7 +93,7 @@ def draw(path, manifest, rows):
                 )
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
-        handles, labels, title="plastic pathways: solid with, dashed without " + panels.label("V̄"),
+        handles, labels, title="plastic pathways: " + panels.label(LEGEND),
         loc="outside lower center", ncols=5, frameon=False, handlelength=3,
     )  # fmt: skip
     figure.savefig(path, dpi=150)

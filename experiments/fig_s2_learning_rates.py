@@ -66,9 +66,9 @@ def smallest_v(ratios, every):
 
 
 def papers_order(ratios, every):
-    """η_V̄ the largest and η_V the smallest of the four (ties count), η_V̄ / η_W about 4."""
+    """η_V̄ the largest and η_V the smallest of the four (η_W̄ may equal either), η_V̄ about four times η_W."""
     w_bar, v, v_bar = ratios
-    return v_bar >= max(1, w_bar, v) and v <= min(1, w_bar, v_bar) and 2 <= v_bar <= 8
+    return v_bar >= w_bar and v <= w_bar and v < 1 and 2 <= v_bar <= 8
 
 
 def verdict(claim, says, manifest, rows, dataset, has):

@@ -1,4 +1,4 @@
-"""What the paper prints and claims: Table 1, in percent, mean and spread over five runs; CLAIMS, and what tests each.
+"""What the paper prints and claims: Table 1 in percent, mean and spread of five runs; Table 2; CLAIMS, and their tests.
 
 The paper does not say which split or measure each column is. ChestMNIST's cannot be an accuracy,
 since predicting "nothing" is already right for about 94.8 % of its labels: it is read as the AUC.
@@ -43,6 +43,15 @@ def table1(dataset: str, rule: str, measure: str = "accuracy") -> tuple[float, f
         return None
     place = RULES.index(rule)
     return _MEAN[dataset][place], _SPREAD[dataset][place]
+
+
+# Table 2: connectivity of u→u, d→d, u→d, d→u, then plasticity of the same. It has no row for Kolen–Pollack.
+TABLE2 = {
+    "sgd": (True, False, False, False, True, False, False, False),
+    "fa": (True, True, False, False, True, False, False, False),
+    "wm": (True, True, False, False, True, True, False, False),
+    "sam": (True, True, True, True, True, True, True, True),
+}
 
 
 class Claim(NamedTuple):

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 import fig_s1a_representations as s1a
 import fig_s1b_stationarity as s1b
 import fig_s1d_overparametrization as s1d
 import fig_s2_learning_rates as s2
 import options
 
+SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
 if not options.FLAGS.is_parsed():
     options.FLAGS(["test"])
 SMALL = ("--batch_size=16", "--seeds=2", "--out_dir=out")

@@ -1,0 +1,174 @@
+"""predictions.py and theory.py: a short run of each, and their verdicts on rows whose answer is known."""
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sam_jax import verdicts
+
+SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
+SMALL = ("--epochs=2", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5", "--evaluate_every=1", "--out_dir=out")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Two steps of 16 images, three classes, 4 x 3 pixels."""
+    path = tmp_path_factory.mktemp("images") / "mine.npz"
+    random, arrays = np.random.default_rng(0), {}
+    for split, n in (("train", 36), ("test", 10)):
+        arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A script as a module; its flags and those of the others go with it."""
+    absent = set(sys.modules)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from absl import flags
+
+    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
+    yield importlib.import_module
+    for name in set(sys.modules) - absent:
+        if getattr(sys.modules[name], "__file__", None) and SCRIPTS in pathlib.Path(sys.modules[name].__file__).parents:
+            del sys.modules[name]
+
+
+def run(name, *arguments, cwd):
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / name, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def at(rows, arm, epoch, column):
+    return [row[column] for row in rows if (row["arm"], row["epoch"]) == (arm, epoch)]
+
+
+def test_predictions_freezes_and_silences_and_computes_nothing_twice(images, tmp_path):
+    flags = (f"--dataset={images}", "--freeze=v_bar@1,v@0+v_bar@0", "--lesion=v_bar@1", *SMALL)
+    run("predictions.py", *flags, cwd=tmp_path)
+    folder, arms = tmp_path / "out", ("intact", "V̄ frozen at 1", "V frozen at 0, V̄ frozen at 0", "V̄ silenced at 1")
+    rows = rows_of(folder)
+    assert len(rows) == 4 * 2 * 3 and {row["arm"] for row in rows} == set(arms)  # arms, seeds, epochs 0 to 2
+    assert (folder / "predictions_mine.png").stat().st_size > 10_000
+    frozen, both, silenced = arms[1:]
+    for column in ("h_effective_rank", "h_trace_mean", "h_top", "h_condition"):
+        assert at(rows, frozen, 1, column) == at(rows, frozen, 2, column)  # H stays what it was
+        assert at(rows, both, 0, column) == at(rows, both, 2, column)
+        assert at(rows, "intact", 1, column) != at(rows, "intact", 2, column)
+        assert at(rows, frozen, 1, column) == at(rows, "intact", 1, column)  # and was the intact circuit's
+    assert at(rows, silenced, 2, "h_trace_mean") == [[0, 0]] * 2
+    assert [v.claim for v in verdicts.read(folder)] == ["predictions"] * 3
+    before = (folder / "metrics.jsonl").read_bytes()
+    run("predictions.py", *flags, cwd=tmp_path)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_manipulation_after_the_last_epoch_is_refused(images, tmp_path):
+    command = [sys.executable, SCRIPTS / "predictions.py", f"--dataset={images}", "--freeze=v@2", *SMALL]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and "--freeze=v@2: epoch 2 is not before the last, 2" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("losses", "outcome"),
+    [
+        ((3.0, 3.5, 4.0), "holds"),
+        ((-3.0, -3.5, -4.0), "does not hold"),
+        ((0.0, 0.0, 0.0), "does not hold"),  # no change at all is no loss
+        ((3.0, -3.0, 1.0), "undecided"),
+        ((3.0, None, None), "undecided"),  # one pair left
+    ],
+)
+def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(script, losses, outcome):
+    predictions = script("predictions")
+    done = {"intact": [], "V̄ frozen at 1": [["freeze", "v_bar", 1]], "W̄ frozen at 1": [["freeze", "w_bar", 1]]}
+    manifest = {
+        "data": {"mine": {"sizes": {"train": 33}}},
+        "cells": {"mine": {arm: {"protocol": {"interventions": what}} for arm, what in done.items()}},
+    }
+    rows = []
+    for arm, change in (("intact", (0, 0, 0)), ("V̄ frozen at 1", losses), ("W̄ frozen at 1", (0, 0, 0))):
+        for seed, lost in enumerate(change):
+            accuracy = None if lost is None else (50 + seed - lost) / 100
+            row = {"dataset": "mine", "arm": arm, "seed": seed, "epoch": 2, "test_accuracy": accuracy}
+            rows.append(row | {"diverged": lost is None, "h_effective_rank": [4.0 if arm == "intact" else 6.0, 8.0]})
+    (verdict,) = predictions.judge(manifest, rows, "mine")  # W̄ is a comparison, no verdict
+    assert (verdict.claim, verdict.outcome) == ("predictions", outcome)
+    assert "effective rank of H − intact: +1.00" in verdict.ours and "W̄ frozen at 1 − intact: +0.00" in verdict.ours
+
+
+@pytest.fixture(scope="module")
+def theory_run(images, tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("theory")
+    flags = (f"--dataset={images}", *SMALL)
+    run("theory.py", *flags, cwd=cwd)
+    return cwd, flags
+
+
+def test_theory_leaves_its_figure_and_a_verdict_on_each_claim(theory_run):
+    folder = theory_run[0] / "out"
+    claims = [v.claim for v in verdicts.read(folder)]
+    assert claims == ["lemma1", "theorem3", "theorem3", "proposition1"]
+    assert (folder / "theory_mine.png").stat().st_size > 10_000
+    rows = rows_of(folder)
+    assert len(rows) == 7 * 2 * 3
+    for row in rows:
+        assert all(
+            len(row[column]) == 2 for column in ("theorem_cosine", "example_theorem_cosine", "v_residual", "gap")
+        )
+
+
+def test_lemma_1_follows_the_closed_form_in_a_real_run(theory_run):
+    """4 steps of a cosine: s = 1, 0.8536, 0.5, 0.1464; γ = 2e-3."""
+    rows = rows_of(theory_run[0] / "out")
+    left = np.prod([1 - 2e-3 * 0.5 * (1 + np.cos(np.pi * t / 4)) for t in range(4)])
+    for arm, column, expected in (
+        ("d̄ = d", "gap", left),
+        ("γ = 0", "gap", 1.0),
+        ("η_V̄ = 4 η_V", "scaled_gap", left),
+    ):
+        ratio = np.array(at(rows, arm, 2, column)) / np.array(at(rows, arm, 0, column))
+        np.testing.assert_allclose(ratio, expected, rtol=1e-5, err_msg=arm)
+    assert verdicts.read(theory_run[0] / "out")[0].outcome == "holds"
+
+
+def test_a_second_start_of_theory_computes_nothing_again(theory_run):
+    cwd, flags = theory_run
+    files = [cwd / "out" / name for name in ("metrics.jsonl", "proposition1.json")]
+    before = [file.read_bytes() for file in files]
+    run("theory.py", *flags, cwd=cwd)
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_theorys_verdicts_on_constructed_rows(theory_run, script):
+    """A cosine of 0.99 in every layer holds, one layer of 0.9 does not; one step at which the loss rose is one too many."""
+    theory, folder = script("theory"), theory_run[0] / "out"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    falling, rising = [[3.0, 2.0, 1.0]] * 2, [[3.0, 2.0, 2.5], [3.0, 2.0, None]]
+
+    def outcomes(cosines, gap_factor, curve):
+        rows = rows_of(folder)
+        for row in rows:
+            row["theorem_cosine"] = [c + 1e-3 * row["seed"] for c in cosines]
+            row["gap"] = [g * (gap_factor if row["epoch"] else 1) for g in row["gap"]]
+        curves = {theory.DEFINITE: curve, theory.INDEFINITE: rising}
+        return [v.outcome for v in theory.judge(manifest, rows, "mine", curves)]
+
+    assert outcomes((0.99, 0.98), 1, falling) == ["holds"] * 4
+    assert outcomes((0.99, 0.9), 1, falling) == ["holds", "does not hold", "does not hold", "holds"]
+    assert outcomes((0.99, 0.949), 1.01, rising) == ["does not hold", "undecided", "undecided", "does not hold"]
