@@ -44,7 +44,7 @@ def arms(dataset):
 def off_diagonal(gram):
     """‖offdiag C‖ / ‖C‖ for a Gram matrix scaled to a diagonal of ones."""
     size = jnp.sqrt(jnp.maximum(jnp.diag(gram), 1e-12))
-    squares = (gram / size[:, None] / size) ** 2
+    squares = (gram / (size[:, None] * size[None, :])) ** 2
     return jnp.sqrt((squares.sum() - jnp.trace(squares)) / squares.sum())
 
 

@@ -102,26 +102,25 @@ def draw(path, manifest, rows):
     from matplotlib.figure import Figure
 
     names = list(manifest["data"])
-    figure = Figure(figsize=(16, 0.9 + 4.6 * len(names)), layout="constrained")
-    for axes, dataset in zip(figure.subplots(len(names), 3, squeeze=False), names, strict=True):
-        panels.curves(axes[0], rows, dataset, LOOKS)
-        panels.points(axes[1], rows, dataset, LOOKS, ordered=False)
+    figure = Figure(figsize=(16, 1.4 + 4.6 * len(names)), layout="constrained")
+    for (left, middle, right), dataset in zip(figure.subplots(len(names), 3, squeeze=False), names, strict=True):
+        panels.curves(left, rows, dataset, LOOKS)
+        panels.points(middle, rows, dataset, LOOKS, ordered=False)
+        looks = {}
         for name, (rival, _) in REDUCTIONS.items():  # broad and light under thin and dark
-            panels.curves(axes[2], rows, dataset, {rival: {"color": RIVAL_COLOURS[rival], "linewidth": 7}})
-            panels.curves(axes[2], rows, dataset, {name: {"color": "#000000", "linestyle": "--", "linewidth": 1.1}})
-        lows = [
-            100 * row["test_accuracy"]
-            for row in rows
-            if row["arm"] in RIVAL_COLOURS and row["dataset"] == dataset and row["epoch"] and row["test_accuracy"]
-        ]
-        axes[2].set_ylim(bottom=min(lows, default=0) - 2)
-        axes[0].set_title(present.setting(manifest, rows, dataset), fontsize=10)
+            looks[rival] = {"color": RIVAL_COLOURS[rival], "linewidth": 7}
+            looks[name] = {"color": "#000000", "linestyle": "--", "linewidth": 1.1}
+        panels.curves(right, rows, dataset, looks)
+        left.set_title(present.setting(manifest, rows, dataset), fontsize=10)
+        middle.set_title("SAM's variants, the default on top", fontsize=10)
         apart = [largest_difference(rows, dataset, name, rival) for name, (rival, _) in REDUCTIONS.items()]
         known = "–" if None in apart else f"{max(apart):g}"
-        title = f"thin: SAM with the rival's settings; broad: the rival\nlargest difference in {dataset}: {known}"
-        axes[2].set_title(title, fontsize=10)
-        axes[0].legend(loc="lower right", fontsize=8, ncols=2, frameon=False, handlelength=3)
-        axes[2].legend(loc="lower right", fontsize=8, frameon=False, handlelength=3)
+        right.set_title(f"SAM (thin) with a rival's settings and numbers\nlargest difference: {known}", fontsize=10)
+    for axis, title, place in ((left, "variants", "lower left"), (right, "reductions", "lower right")):
+        handles, labels = axis.get_legend_handles_labels()
+        figure.legend(
+            handles, labels, title=title, loc=f"outside {place}", ncols=4 if axis is left else 3, frameon=False
+        )
     figure.savefig(path, dpi=150)
 
 

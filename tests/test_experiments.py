@@ -1,13 +1,16 @@
-"""Every experiment script as a user runs it, for two steps; and every wrong flag before anything is made."""
+"""Table 1 as a user runs it, for two steps, and goes on with it; and every wrong flag before anything is made."""
 
 import csv
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+
+from sam_jax import verdicts
 
 SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
 
@@ -54,7 +57,7 @@ def test_table1_prints_a_table_and_leaves_its_records(table1):
     done, folder = table1
     for title in ("SGD", "Feedback Alignment", "Weight Mirroring", "Kolen–Pollack", "SAM"):
         assert title in done.stdout
-    names = {"manifest.json", "metrics.jsonl", "table.md", "table.csv", "curves.png"}
+    names = {"manifest.json", "metrics.jsonl", "table.md", "table.csv", "curves.png", "verdicts.json"}
     synapses = {f"mine_{rule}.msgpack" for rule in ("sgd", "fa", "wm", "kp", "sam")}
     assert {path.name for path in folder.iterdir()} == names | synapses
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -63,7 +66,41 @@ def test_table1_prints_a_table_and_leaves_its_records(table1):
     assert manifest["data"]["mine"]["sizes"] == {"train": 33, "val": 3, "test": 10}
     assert len(manifest["data"]["mine"]["sha256"]["test_images"]) == 64
     with open(folder / "table.csv", newline="") as file:
-        assert [entry["rule"] for entry in csv.DictReader(file)] == ["sgd", "fa", "wm", "kp", "sam"]
+        assert [entry["arm"] for entry in csv.DictReader(file)] == ["sgd", "fa", "wm", "kp", "sam"]
+
+
+def test_table1_compares_every_rule_with_sgd_and_judges_the_claim(table1):
+    done, folder = table1
+    text = (folder / "table.md").read_text()
+    for title in ("Feedback Alignment", "Weight Mirroring", "Kolen–Pollack", "SAM"):
+        assert f"\n- mine: {title} − SGD: " in text and f"mine: {title} − SGD: " in done.stdout
+    found = verdicts.read(folder)
+    assert [verdict.claim for verdict in found] == ["table1", "table1"]
+    assert [verdict.ours.count("SAM − ") for verdict in found] == [1, 3]  # SGD; FA, WM and KP
+    assert {verdict.setting for verdict in found} == {"mine (33 training images), 1 epochs, 2 seeds"}
+
+
+def copied(folder, cwd):
+    shutil.copytree(folder, cwd / "out")
+    return cwd / "out"
+
+
+def test_a_second_start_computes_nothing_again(table1, images, tmp_path):
+    folder = copied(table1[1], tmp_path)
+    before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "table.csv", "verdicts.json")}
+    done = run("table1.py", f"--dataset={images}", "--downstream_widths=7,4", "--out_dir=out", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_going_on_with_more_epochs_is_refused_in_one_line(table1, images, tmp_path):
+    folder = copied(table1[1], tmp_path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    flags = ("--downstream_widths=7,4", "--out_dir=out", *SMALL, "--epochs=2")
+    done = run("table1.py", f"--dataset={images}", *flags, cwd=tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "out_dir out holds a run of mine, sgd whose protocol.epochs is 1, now 2" in done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_rules_share_their_initial_forward_weights(table1):
@@ -105,7 +142,12 @@ WRONG = [
     (("--dataset=missing.npz",), "missing.npz: expected an npz file, found none"),
     (("--hidden_widths=20,-3",), "'-3' is no width, expected positive whole numbers"),
     (("--downstream_widths=20",), "downstream_widths has 1 entries, expected 3 (one for each hidden layer)"),
+    (
+        ("--rules=sgd,fa", "--downstream_widths=9,9,9"),
+        "--downstream_widths is for sam alone, and sam is not among --rules: leave it out",
+    ),
     (("--epochs=0",), "flag --epochs=0: 0 is not a positive integer"),
+    (("--train_images=1296",), "--train_images is 1296, but digits has 1295 training images"),
     (("--activation=swish",), "value should be one of <relu|leaky_relu|tanh|sigmoid|gelu|linear>"),
     (("--rate_w=-1",), "flag --rate_w=-1"),
     (("--rate_u=1",), "Unknown command line flag 'rate_u'"),

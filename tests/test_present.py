@@ -1,4 +1,4 @@
-"""A verdict from paired differences: the side of its interval decides, and one failure among several decides for all."""
+"""A verdict from paired differences: the side of its interval decides, and one failure decides for several."""
 
 import math
 import pathlib

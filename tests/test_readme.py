@@ -1,33 +1,98 @@
-"""The README's numbers are those of the stored runs; its example runs as a doctest (see pyproject.toml)."""
+"""What is stored in results/ is made of the rows beside it, and the README shows it; its example runs as a doctest."""
 
 import pathlib
+import re
+import shutil
+import sys
 
 import pytest
 
 from sam_jax import RULES, compatibility_table, records, tables
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+import search_report
+
 ROOT = pathlib.Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/manifest.json"))
+SEARCHES = [folder for folder in FOLDERS if (folder / "search.md").exists()]
+RUNS = [folder for folder in FOLDERS if folder not in SEARCHES]
+TABLE1 = ROOT / "results" / "table1"
 
 
-def test_there_are_stored_runs():
-    assert FOLDERS
+def name(folder):
+    return folder.name
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def reference_of(text, rows):
+    """The arm that a table.md compares the others with: `- mnist: SAM − SGD: +0.12 points`; None where it does not."""
+    compared = [line for line in text.splitlines() if re.match(r"- .+: ([+-]\d|no pairs)", line)]
+    arms = dict.fromkeys(row["arm"] for row in rows)
+    named = [arm for arm in arms if all(f" − {tables.arm_title(arm)}: " in line for line in compared)]
+    return max(named, key=len) if compared else None  # of "b" and "a − b" the longer
+
+
+@pytest.mark.parametrize("folder", RUNS, ids=name)
 def test_stored_tables_are_made_of_the_stored_rows(folder, tmp_path):
     manifest, rows = records.read(folder)
-    assert (folder / "table.md").read_text() == tables.markdown(manifest, rows)
-    tables.write_csv(tmp_path / "table.csv", tables.summarise(rows))
-    assert (folder / "table.csv").read_bytes() == (tmp_path / "table.csv").read_bytes()
+    text = (folder / "table.md").read_text(encoding="utf-8")
+    assert text == tables.markdown(manifest, rows, reference_of(text, rows))
+    for measure, _, file_name in tables.MEASURES:
+        summary = tables.summarise(rows, measure)
+        assert (folder / file_name).exists() == bool(summary)
+        if summary:
+            tables.write_csv(tmp_path / file_name, summary)
+            assert (folder / file_name).read_bytes() == (tmp_path / file_name).read_bytes()
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_the_readme_shows_every_row_as_it_is_stored(folder):
-    _, rows = records.read(folder)
-    for entry in tables.summarise(rows):
-        assert f"| {' | '.join(tables.cells(entry))} |" in README, f"{entry['dataset']} {entry['rule']}"
+@pytest.mark.parametrize("folder", RUNS, ids=name)
+def test_stored_runs_are_finished(folder):
+    """Every arm has the same seeds on a data set, and each got through its last epoch."""
+    manifest, rows = records.read(folder)
+    if "cells" not in manifest:  # of an older kind: one number of epochs for all
+        runs = {records.run_of(row): row["epoch"] for row in rows}
+        assert set(runs.values()) == {manifest["flags"]["epochs"]}
+        return
+    assert {records.run_of(row) for row in rows} == records.finished(manifest, rows)
+    assert manifest["cells"].keys() == manifest["data"].keys()
+    for dataset, arms in manifest["cells"].items():
+        seeds = {arm: {row["seed"] for row in rows if (row["dataset"], row["arm"]) == (dataset, arm)} for arm in arms}
+        assert len(set(map(frozenset, seeds.values()))) == 1 and all(seeds.values()), seeds
+
+
+@pytest.mark.parametrize("folder", SEARCHES, ids=name)
+def test_a_stored_search_is_made_of_its_rows(folder, tmp_path):
+    for file_name in (records.MANIFEST, records.METRICS):
+        shutil.copy(folder / file_name, tmp_path)
+    search_report.make(tmp_path)
+    made = [tmp_path / "search.md", *(tmp_path / "configs").iterdir()]
+    for path in made:
+        stored = folder / path.relative_to(tmp_path)
+        assert stored.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), stored
+    assert len(made) == 1 + len(list((folder / "configs").iterdir()))
+
+
+def test_the_readme_shows_every_row_of_table_1_as_it_is_stored():
+    """Once results/table1 is there, the README names it and shows each of its rows; and no folder that is not there."""
+    if TABLE1.is_dir():
+        shown = set(re.findall(r"results/(\w+)", README))
+        assert TABLE1.name in shown and all((ROOT / "results" / folder).exists() for folder in shown)
+        for entry in tables.summarise(records.read(TABLE1)[1]):
+            assert f"| {' | '.join(tables.cells(entry))} |" in README, f"{entry['dataset']} {entry['arm']}"
+
+
+@pytest.mark.parametrize(
+    ("line", "arm"),
+    [
+        ("- mine: SAM − SGD: +0.12 points, n = 1", "sgd"),
+        ("- mine: SAM − a − b: -3.00 points [-4.00, -2.00], p = 0.0100, paired t-test, n = 5", "a − b"),
+        ("- mine: SAM − one: two: no pairs, 2 of 2 pairs lost", "one: two"),
+        ("- mine, SAM, seed 2 diverged at epoch 2", None),
+    ],
+)
+def test_the_reference_arm_is_read_off_a_table(line, arm):
+    rows = [{"arm": name} for name in ("sam", "sgd", "b", "a − b", "one: two")]
+    assert reference_of(f"Made by x − y.\n\n{line}\n", rows) == arm
 
 
 def test_the_readme_shows_table_2_as_it_is_computed():

@@ -1,4 +1,4 @@
-"""The runner: what is in the folder is not computed again, and what comes of stopping and going on is what comes of one go."""
+"""The runner: what is in the folder is not computed again, and stopping and going on gives what one go gives."""
 
 import json
 import pathlib

@@ -115,7 +115,7 @@ def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(script, loss
 @pytest.fixture(scope="module")
 def theory_run(images, tmp_path_factory):
     cwd = tmp_path_factory.mktemp("theory")
-    flags = (f"--dataset={images}", *SMALL)
+    flags = (f"--dataset={images}", "--train_images=33", *SMALL)
     run("theory.py", *flags, cwd=cwd)
     return cwd, flags
 
@@ -156,7 +156,7 @@ def test_a_second_start_of_theory_computes_nothing_again(theory_run):
 
 
 def test_theorys_verdicts_on_constructed_rows(theory_run, script):
-    """A cosine of 0.99 in every layer holds, one layer of 0.9 does not; one step at which the loss rose is one too many."""
+    """A cosine of 0.99 in every layer holds, one layer of 0.9 does not; one step of a rising loss is one too many."""
     theory, folder = script("theory"), theory_run[0] / "out"
     manifest = json.loads((folder / "manifest.json").read_text())
     falling, rising = [[3.0, 2.0, 1.0]] * 2, [[3.0, 2.0, 2.5], [3.0, 2.0, None]]

@@ -169,7 +169,7 @@ def trace(protocol, settings, data, seeds):
 
 @pytest.mark.parametrize("rule", sj.RULES)
 def test_rarer_evaluations_change_no_bit_of_a_run(rule):
-    """Five epochs, looked at every 2: epochs 0, 2, 4 and the last, with the synapses and metrics of every-epoch runs."""
+    """Five epochs, looked at every 2: epochs 0, 2, 4 and the last, as in runs that are looked at in every epoch."""
     data = training.place(images(300))
     often = trace(protocol(rule, epochs=5, warmup_epochs=1.0), settings(rule), data, [0, 1])
     seldom = trace(protocol(rule, epochs=5, warmup_epochs=1.0, evaluate_every=2), settings(rule), data, [0, 1])
