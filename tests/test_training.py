@@ -187,9 +187,10 @@ def test_the_last_epoch_is_always_evaluated_and_once(epochs, every, expected):
 def test_a_run_that_diverges_between_evaluations_is_frozen_before_the_epoch_in_which_it_did():
     """The second run's rate is harmless in the first epoch (warm-up from near 0) and not in the second."""
     data = training.place(images())
-    rates = sj.Synapses(jnp.array([0.1, 30.0]), 0.0, 0.0, 0.0)
+    rates = sj.Synapses(jnp.array([0.1, 300.0]), 0.0, 0.0, 0.0)
     numbers = settings(rates=rates, decay=0.0)
-    fixed = protocol(epochs=4, warmup_epochs=300.0)
+    linear = sj.sgd((9, 7, 6, 4), activation="linear")  # a relu's neurons would all die, and stay finite
+    fixed = protocol(epochs=4, warmup_epochs=300.0)._replace(circuit=linear)
     often = trace(fixed, numbers, data, [0, 1])
     lost = [bool(diverged[1]) for _, diverged, _ in often.values()]
     assert not lost[1] and lost[-1]  # what the rate was chosen for
