@@ -5,7 +5,6 @@ layer's neurons, and the weight matrices of both streams become effectively low-
 
     python experiments/fig_s1a_representations.py                         # svhn, 10 runs: 40 minutes on two cores
     python experiments/fig_s1a_representations.py --dataset=PATH/svhn_subset.npz   # 8,001 of its images: 7 minutes
-    python experiments/fig_s1a_representations.py --remake=runs/FOLDER             # its tables and figure again
 
 8 hidden layers of 60 neurons and 50 epochs, as in the paper; SGD beside SAM shows what is not due to the circuit.
 The share off the diagonal is ‖offdiag C‖ / ‖C‖ (Frobenius), C being the matrix scaled to a diagonal of ones, averaged

@@ -22,7 +22,7 @@ import present
 import runner
 from absl import flags
 
-from sam_jax import dynamics, figures, statistics, training, verdicts
+from sam_jax import dynamics, figures, inputs, statistics, training, verdicts
 from sam_jax.circuit import State
 
 flags.adopt_module_key_flags(options)
@@ -47,7 +47,7 @@ def arms(dataset):
 def probe(protocol, settings, data, synapses):
     """‖ΔV̄‖ of one step at full rate on the fixed batch, and the same over ‖V̄‖: an entry for each hidden layer."""
     circuit, loss, train = protocol.circuit, protocol.loss, data.splits["train"]
-    state = dynamics.forward(circuit, State(synapses), training.standardise(data, train.images[:BATCH]))
+    state = dynamics.forward(circuit, State(synapses), inputs.standardise(data, train.images[:BATCH]))
     state = dynamics.feedback(circuit, state, loss.error(state.activity.h[-1], train.labels[:BATCH]))
     gradients = dynamics.local_update(circuit, state)
     full_rate = protocol._replace(schedule="constant", warmup_epochs=0)

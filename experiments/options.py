@@ -10,7 +10,7 @@ import time
 
 from absl import flags
 
-from sam_jax import RULES, Mirroring, Synapses, datasets, losses, sweep, training
+from sam_jax import RULES, Mirroring, Synapses, datasets, losses, plasticity, sweep, training
 from sam_jax.circuit import ACTIVATIONS, PATHWAYS
 
 FLAGS = flags.FLAGS
@@ -30,7 +30,7 @@ flags.DEFINE_enum("activation", "relu", ACTIVATIONS, "nonlinearity of the upstre
 flags.DEFINE_enum(
     "loss", None, list(losses.LOSSES), "default: cross_entropy; sigmoid_cross_entropy for multi-label data"
 )
-flags.DEFINE_enum("schedule", _PROTOCOL["schedule"], training.SCHEDULES, "of rates and decay alike")
+flags.DEFINE_enum("schedule", _PROTOCOL["schedule"], plasticity.SCHEDULES, "of rates and decay alike")
 flags.DEFINE_float(
     "warmup_epochs", _PROTOCOL["warmup_epochs"], "epochs of linear rise of rates and decay", lower_bound=0
 )

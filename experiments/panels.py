@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sam_jax import statistics, tables
+from sam_jax import figures, statistics, tables
 
 BARRED = {"W̄": r"$\mathregular{\bar{W}}$", "V̄": r"$\mathregular{\bar{V}}$", "d̄": r"$\mathregular{\bar{d}}$"}
 
@@ -31,17 +31,11 @@ def curves(axis, rows: list[dict], dataset: str, looks: dict[str, dict]) -> None
     """Test accuracy against epochs, mean ± sd over the seeds that have not diverged; `looks` by arm."""
     low, high = [], []
     for arm, look in looks.items():
-        by_epoch = {}
-        for row in rows:
-            if (row["dataset"], row["arm"]) == (dataset, arm) and row["test_accuracy"] is not None:
-                by_epoch.setdefault(row["epoch"], []).append(100 * row["test_accuracy"])
-        if not by_epoch:
+        chosen = [row for row in rows if (row["dataset"], row["arm"]) == (dataset, arm)]
+        look = {**look, "label": label(arm) + lost(rows, dataset, arm)}
+        _, mean, sd = figures.band(axis, chosen, figures.percent("test_accuracy"), **look)
+        if not len(mean):
             continue
-        epochs = sorted(by_epoch)
-        mean = np.array([np.mean(by_epoch[e]) for e in epochs])
-        sd = np.array([np.std(by_epoch[e], ddof=1) if len(by_epoch[e]) > 1 else 0.0 for e in epochs])
-        axis.plot(epochs, mean, label=label(arm) + lost(rows, dataset, arm), **{"linewidth": 1.8, **look})
-        axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.12, linewidth=0)
         low.append(mean[min(len(mean) - 1, 1 + len(mean) // 10)])
         high.append(max(mean + sd))
     if low:  # chance level, where all begin, would squeeze the rest
@@ -49,7 +43,7 @@ def curves(axis, rows: list[dict], dataset: str, looks: dict[str, dict]) -> None
         axis.set_ylim(bottom, max(high) + 0.04 * (max(high) - bottom) + 0.1)
     axis.set(xlabel="epoch", ylabel="test accuracy (%)")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    _plain(axis)
+    plain(axis)
 
 
 def points(axis, rows: list[dict], dataset: str, looks: dict[str, dict], ordered: bool = True) -> None:
@@ -72,9 +66,10 @@ def points(axis, rows: list[dict], dataset: str, looks: dict[str, dict], ordered
         xlabel="test accuracy after the last epoch (%)\nrings: seeds; dots: mean, 95 % interval",
         ylim=(-0.6, len(arms) - 0.4),
     )
-    _plain(axis)
+    plain(axis)
 
 
-def _plain(axis):
+def plain(axis) -> None:
+    """A faint grid and no frame above and on the right."""
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

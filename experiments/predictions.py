@@ -21,14 +21,13 @@ import runner
 from absl import flags
 from options import FLAGS
 
-from sam_jax import interventions, probes, statistics, tables, verdicts
+from sam_jax import figures, interventions, probes, statistics, tables, verdicts
 
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(runner)
 for _kind, _what in (("freeze", "stop learning and decaying"), ("lesion", "fall silent")):
-    flags.DEFINE_list(
-        _kind, None, f"pathways that {_what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm"
-    )
+    _help = f"pathways that {_what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm"
+    flags.DEFINE_list(_kind, None, _help)
 
 SYMBOLS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}
 DONE = {"freeze": "frozen", "lesion": "silenced"}
@@ -69,10 +68,10 @@ def probe(protocol, settings, data, synapses):
     return probes.alignment(protocol.circuit, synapses) | probes.conditioning(synapses)
 
 
-def over_layers(row, column):
-    """A row's number, the mean over hidden layers where it has one for each; None where there is none."""
-    values = np.array(row[column], float)
-    return None if row["diverged"] or not np.isfinite(values).all() else float(values.mean())
+def over_layers(column, factor=1):
+    """From a row to its number, the mean over hidden layers where it has one for each; None where there is none."""
+    mean = lambda row: factor * float(np.mean(np.array(row[column], float)))  # noqa: E731
+    return lambda row: mean(row) if not row["diverged"] and np.isfinite(mean(row)) else None
 
 
 def manipulations(manifest, dataset):
@@ -85,7 +84,7 @@ def judge(manifest, rows, dataset):
     """A verdict for each manipulation of V and V̄. The paper predicts no loss for W̄, which is a comparison."""
     done, final, found = manipulations(manifest, dataset), {}, []
     for row in sorted((row for row in rows if row["dataset"] == dataset), key=lambda row: row["epoch"]):
-        final.setdefault(row["arm"], {})[row["seed"]] = over_layers(row, "h_effective_rank")
+        final.setdefault(row["arm"], {})[row["seed"]] = over_layers("h_effective_rank")(row)
     for arm, begun in done.items():
         if not begun or not {i.pathway for i in begun} <= {"v", "v_bar"}:
             continue
@@ -119,32 +118,21 @@ def draw(path, manifest, rows, dataset):
             if not begun or begun[0].kind == kinds[column]:
                 pathway = begun[0].pathway if begun else INTACT
                 dashes = "-" if begun and begun[0].epoch == 0 else DASHES[pathway]
-                look = {"color": COLOURS[pathway], "linestyle": dashes, "label": panels.label(arm)}
-                look["label"] += panels.lost(rows, dataset, arm)
-                line(axis, [r for r in rows if r["arm"] == arm], measure, factor, {i.epoch for i in begun}, **look)
+                name = panels.label(arm) + panels.lost(rows, dataset, arm)
+                look = {"color": COLOURS[pathway], "linestyle": dashes, "label": name}
+                of_arm = [row for row in rows if row["arm"] == arm]
+                epochs, *_ = figures.band(axis, of_arm, over_layers(measure, factor), **look)
+                at = [epochs.index(i.epoch) for i in begun if i.epoch in epochs]
+                axis.lines[-1].set(marker="v", markevery=at, markersize=8)
         axis.set(xlabel="epoch", ylabel=label)
         axis.label_outer()
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        panels.plain(axis)
     for axis, kind in zip(axes[0], kinds, strict=True):
         axis.set_title(f"pathway {DONE[kind]} (at the triangle)")
         axis.legend(frameon=False, loc="lower right", fontsize=9, handlelength=3)
     figure.suptitle(f"{present.setting(manifest, rows, dataset)}, mean ± sd", fontsize=10)
     figure.savefig(path, dpi=150)
-
-
-def line(axis, rows, column, factor, marked, **look):
-    """An arm's mean ± sd over seeds against epochs, a triangle where it was manipulated."""
-    by_epoch = {}
-    for row in rows:
-        if (value := over_layers(row, column)) is not None:
-            by_epoch.setdefault(row["epoch"], []).append(factor * value)
-    mean = np.array([np.mean(values) for values in by_epoch.values()])
-    sd = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for values in by_epoch.values()])
-    at = [i for i, epoch in enumerate(by_epoch) if epoch in marked]
-    axis.plot([*by_epoch], mean, linewidth=1.8, marker="v", markevery=at, markersize=8, **look)
-    axis.fill_between([*by_epoch], mean - sd, mean + sd, color=look["color"], alpha=0.12, linewidth=0)
 
 
 def make(folder):

@@ -19,7 +19,7 @@ from options import FLAGS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sam_jax import datasets, losses, probes, records, training
+from sam_jax import datasets, inputs, losses, probes, records, training
 from sam_jax.catalogue import SPLITS
 
 REMAKE = flags.DEFINE_string("remake", None, "make the tables and the figures of this run's folder again, and stop")
@@ -42,7 +42,7 @@ class Arm(NamedTuple):
 
 
 Arms = Callable[[str], dict[str, Arm]]  # from a data set's name to its arms by name
-Probe = Callable[[training.Protocol, training.Settings, training.Data, Any], dict]  # ..., synapses -> arrays by column
+Probe = Callable[[training.Protocol, training.Settings, inputs.Data, Any], dict]  # ..., synapses -> arrays by column
 
 
 def align(protocol, settings, data, synapses):
@@ -167,7 +167,7 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
             if dataset.name not in manifest["data"]:
                 manifest["data"][dataset.name] = facts(dataset)
                 records.write_manifest(folder, manifest)
-            data = training.place(dataset)
+            data = inputs.place(dataset)
             for name, arm in plan[dataset.name].items():
                 bar.update(task, description=f"{dataset.name}: {name}")
                 if seeds := todo[dataset.name, name]:

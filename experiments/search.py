@@ -6,14 +6,14 @@ factor for each task (lines 361-368). So does this, with the decay and the initi
 1. On the first data set, `--trials` settings of each rule, a Sobol sequence in the rule's space
    (`sam_jax/sweep.py`), go through successive halving: a rung is a number of training images and of
    epochs, and the best quarter goes on to the next.
-2. On every data set, `--factors` multiply the winner's rates and decay, in runs of `--factor_rung`.
+2. On every data set, `--factors` multiply the winner's rates and decay, in runs of the first of `--factor_rungs`.
 3. Long runs stand lower rates than short ones, so the best factor, and 0.6 and 1.67 times it, train again
-   in longer runs, `--final_rung`: the best of these three is the winner for the data set.
+   in longer runs, the next of `--factor_rungs`, and so on: the best of the last three is the data set's winner.
 
 Every trial runs with `--seeds` seeds and counts by its mean validation accuracy, a diverged seed counting
 as chance. The test split takes no part. All runs of a rung are one compiled program.
 
-    python experiments/search.py --dataset=cifar10,mnist,fashion_mnist --out_dir=results/search   # an hour on two cores
+    python experiments/search.py --dataset=cifar10,mnist,fashion_mnist --out_dir=results/search   # 90 minutes, 2 cores
     cp results/search/configs/* experiments/configs/
 
 Leaves in `--out_dir`: manifest.json, metrics.jsonl (a row for each trial, rung and seed), configs/*.cfg,
@@ -32,7 +32,7 @@ from absl import flags
 from options import FLAGS
 from rich.console import Console
 
-from sam_jax import RULES, records, sweep, training
+from sam_jax import RULES, inputs, records, sweep
 
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(runner)
@@ -41,10 +41,9 @@ flags.register_validator("rules", lambda names: options.known(names, list(RULES)
 TRIALS = flags.DEFINE_integer("trials", 32, "settings tried for each rule on the first data set", lower_bound=2)
 RUNGS = flags.DEFINE_list("rungs", ["8000x3", "20000x4"], "IMAGESxEPOCHS of each rung")
 FACTORS = flags.DEFINE_list("factors", ["0.25", "0.42", "0.7", "1.2", "2"], "times the winner's rates")
-FACTOR_RUNG = flags.DEFINE_string("factor_rung", "45000x6", "IMAGESxEPOCHS with which the factors are tried")
-FINAL_RUNG = flags.DEFINE_string("final_rung", "45000x12", "IMAGESxEPOCHS with which the last three are compared")
+FACTOR_RUNGS = flags.DEFINE_list("factor_rungs", ["45000x6", "45000x12", "45000x20"], "IMAGESxEPOCHS of the factors")
 KEEP = 4  # a quarter of a rung's trials goes on
-STEPS = (0.6, 1.0, 1.67)  # times the best factor, in the last stage
+STEPS = (0.6, 1.0, 1.67)  # times the best factor, in the next stage
 
 
 def rung_of(text: str) -> tuple[int, int]:
@@ -70,12 +69,11 @@ class Search:
             protocol = runner.protocol_of(runner.Arm(rule), dataset)
             protocol = protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
             splits = self.data.splits
-            train = training.Split(*(array[:images] for array in splits["train"]))
+            train = inputs.Split(*(array[:images] for array in splits["train"]))
             data = self.data._replace(splits={"train": train, "val": splits["val"]})
             start = time.perf_counter()
-            found = sweep.trials_at_once(
-                protocol, [sweep.settings_of(rule, t) for t in trials], data, list(range(FLAGS.seeds))
-            )
+            settings = [sweep.settings_of(rule, numbers) for numbers in trials]
+            found = sweep.trials_at_once(protocol, settings, data, list(range(FLAGS.seeds)))
             seconds = round((time.perf_counter() - start) / (len(trials) * FLAGS.seeds), 4)
             common = {"images": min(images, len(splits["train"].images)), "epochs": epochs, "seconds": seconds}
             done = [
@@ -100,29 +98,35 @@ def ratio_search(search, dataset, rule, on_rung) -> dict:
     return trials[0]
 
 
-def factor_search(search, dataset, rule, winner: dict) -> dict:
-    """Stages 2 and 3: the winner with the best overall factor for this data set, in short runs, then in longer ones."""
+def factor_search(search, dataset, winner: dict, rule: str) -> None:
+    """Stages 2 and 3: the winner with several overall factors for this data set, in ever longer runs."""
     factors = [float(factor) for factor in FACTORS.value]
-    for stage, rung in (("factor", FACTOR_RUNG.value), ("final", FINAL_RUNG.value)):
+    for level, rung in enumerate(FACTOR_RUNGS.value):
         trials = [sweep.scaled(winner, factor) for factor in factors]
-        best = sweep.survivors(search.rung(dataset, rule, stage, trials, *rung_of(rung)), 1)[0]
-        factors, chosen = [factors[best] * step for step in STEPS], trials[best]
-    return chosen
+        scores = search.rung(dataset, rule, f"factor {level}", trials, *rung_of(rung))
+        best = sweep.survivors(scores, 1)[0]
+        factors = [factors[best] * step for step in STEPS]
+
+
+def protocol() -> dict:
+    """The search's stages, for the manifest: a search may go on with more of them."""
+    for rung in (*RUNGS.value, *FACTOR_RUNGS.value):
+        rung_of(rung)
+    stages = {"ratios": {"trials": TRIALS.value, "rungs": RUNGS.value, "keep": f"1/{KEEP}", "seeds": FLAGS.seeds}}
+    for level, rung in enumerate(FACTOR_RUNGS.value):
+        stages[f"factor {level}"] = {"rung": rung, "factors": STEPS if level else FACTORS.value}
+    return {"search": stages}
 
 
 def run() -> pathlib.Path:
     """Searches every rule on every data set; returns the folder."""
     with options.one_line_errors():
         options.check()
-        protocol = {"trials": TRIALS.value, "rungs": RUNGS.value, "factors": FACTORS.value, "keep": f"1/{KEEP}"}
-        protocol |= {"factor_rung": FACTOR_RUNG.value, "final_rung": FINAL_RUNG.value, "seeds": FLAGS.seeds}
-        for text in (*RUNGS.value, FACTOR_RUNG.value, FINAL_RUNG.value):
-            rung_of(text)
-        folder = options.out_dir()
-        records.check(folder, {"search": {"search": protocol}})
+        cells, folder = protocol(), options.out_dir()
+        records.check(folder, cells)
         loaded = [options.load(name) for name in options.dataset_names()]
         flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
-        records.open_run(folder, {"search": {"search": protocol}}, flags=flagged, spaces=sweep.SPACES)
+        records.open_run(folder, cells, flags=flagged, spaces=sweep.SPACES)
         manifest = records.read(folder)[0]
         manifest["data"] = {dataset.name: runner.facts(dataset) for dataset in loaded}
         records.write_manifest(folder, manifest)
@@ -131,12 +135,12 @@ def run() -> pathlib.Path:
         task = bar.add_task("", total=len(rules) * (len(RUNGS.value) + len(loaded)))
         winners = {}
         for dataset in loaded:
-            search = Search(folder, training.place(dataset))
+            search = Search(folder, inputs.place(dataset))
             for rule in rules:
                 bar.update(task, description=f"{dataset.name}: {rule}")
                 if rule not in winners:
                     winners[rule] = ratio_search(search, dataset, rule, lambda: bar.advance(task))
-                factor_search(search, dataset, rule, winners[rule])
+                factor_search(search, dataset, winners[rule], rule)
                 bar.advance(task)
     return folder
 

@@ -38,12 +38,14 @@ def entries(manifest: dict, rows: list[dict]) -> list[dict]:
 
 
 def winners(found: list[dict]) -> dict[tuple[str, str], dict]:
-    """The best trial of the final stage for each (data set, rule); the first of equals."""
+    """The best trial of the last factors for each (data set, rule); the first of equals."""
     best = {}
     for entry in found:
         cell = entry["dataset"], entry["rule"]
-        if entry["stage"] == "final" and (cell not in best or entry["score"] > best[cell]["score"]):
-            best[cell] = entry
+        if entry["stage"].startswith("factor"):
+            held = best.setdefault(cell, entry)
+            if (entry["stage"], entry["score"]) > (held["stage"], held["score"]):
+                best[cell] = entry
     return best
 
 
@@ -82,19 +84,20 @@ def make(folder: pathlib.Path) -> None:
 
 def markdown(manifest: dict, found: list[dict], best: dict, seconds: dict) -> str:
     """search.md: the protocol, and for each data set and rule its winner, its stability and its cost."""
-    protocol = manifest["cells"]["search"]["search"]
+    ratios, first, *others = manifest["cells"]["search"].values()
     parts = [
         f"Made by `{manifest['command']}`, {tables.about(manifest)}.\n",
-        f"{protocol['trials']} trials of each rule on the first data set through rungs of "
-        f"{', '.join(protocol['rungs'])} (images x epochs), {protocol['keep']} going on; then, on every data set, "
-        f"the overall factors {', '.join(protocol['factors'])} ({protocol['factor_rung']}), and the best of these with "
-        f"its two neighbours in longer runs ({protocol['final_rung']}). {protocol['seeds']} seeds for each trial, "
-        "judged by mean validation accuracy with diverged seeds at chance.\n",
+        f"{ratios['trials']} trials of each rule on the first data set through rungs of "
+        f"{', '.join(ratios['rungs'])} (images x epochs), {ratios['keep']} going on; then, on every data set, "
+        f"the overall factors {', '.join(first['factors'])} ({first['rung']}), and the best of these with its two "
+        f"neighbours in longer runs ({', '.join(stage['rung'] for stage in others)}). {ratios['seeds']} seeds for each "
+        "trial, judged by mean validation accuracy with diverged seeds at chance.\n",
         "| data set | rule | validation % | diverged over the factors | time | numbers |",
         "|---|---|---:|---:|---:|---|",
     ]
     for (dataset, rule), entry in best.items():
-        stage = [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule) and e["stage"] in ("factor", "final")]
+        tried = [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule)]
+        stage = [e for e in tried if e["stage"].startswith("factor")]
         lost, runs = sum(e["diverged"] for e in stage), sum(e["seeds"] for e in stage)
         numbers = ", ".join(f"{name} {value:g}" for name, value in entry["numbers"].items())
         parts.append(
@@ -133,8 +136,9 @@ def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
     )
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
         for axis, rule in zip(line, rules, strict=False):
-            for stage, colour in (("factor", "#0072B2"), ("final", "#D55E00")):
-                tried = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == (dataset, rule, stage)]
+            for level, colour in enumerate(("#56B4E9", "#0072B2", "#D55E00")):
+                key = (dataset, rule, f"factor {level}")
+                tried = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == key]
                 _factors(axis, tried, 100 / manifest["data"][dataset]["classes"], colour)
             axis.legend(frameon=False, fontsize=8, loc="lower center")
             axis.set_title(f"{RULES[rule].title}: {dataset}")

@@ -1,6 +1,7 @@
 """Figures of results, made from a run's rows alone."""
 
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -28,6 +29,32 @@ def style(arm: str, place: int) -> dict:
     return {"color": colour, "linestyle": dashes}
 
 
+def band(axis, rows: list[dict], value: Callable, **look) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Draws mean ± sd over the seeds against epochs; returns epochs, mean, sd.
+
+    Args:
+      axis: matplotlib's.
+      rows: an arm's rows.
+      value: a row's number, or None: a seed that diverged is drawn no further.
+      look: of the line.
+    """
+    by_epoch: dict[int, list[float]] = {}
+    for row in rows:
+        if (number := value(row)) is not None:
+            by_epoch.setdefault(row["epoch"], []).append(number)
+    epochs = sorted(by_epoch)
+    mean = np.array([np.mean(by_epoch[epoch]) for epoch in epochs])
+    sd = np.array([np.std(by_epoch[epoch], ddof=1) if len(by_epoch[epoch]) > 1 else 0.0 for epoch in epochs])
+    axis.plot(epochs, mean, **({"linewidth": 1.8} | look))
+    axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+    return epochs, mean, sd
+
+
+def percent(column: str) -> Callable:
+    """A `value` for `band`: the column in percent."""
+    return lambda row: None if row[column] is None else 100 * row[column]
+
+
 def curves(path: pathlib.Path, rows: list[dict], splits: tuple[str, ...] = ("test", "train")) -> None:
     """Accuracy against epochs: a column for each data set, a row for each split, mean ± sd over seeds."""
     from matplotlib.figure import Figure  # no global state: works beside a user's own figures
@@ -44,7 +71,9 @@ def curves(path: pathlib.Path, rows: list[dict], splits: tuple[str, ...] = ("tes
             for place, arm in enumerate(arms):
                 chosen = [row for row in of_dataset if row["arm"] == arm]
                 if chosen:
-                    seen += _curve(axis, arm_title(arm), style(arm, place), chosen, f"{split}_accuracy")
+                    look = style(arm, place) | {"label": arm_title(arm)}
+                    mean = band(axis, chosen, percent(f"{split}_accuracy"), **look)[1]
+                    seen += [mean[len(mean) // 7], max(mean)]
             # Starts at chance level would squeeze the rest: the axis leaves out most of the first seventh.
             low, high = max(0.0, 5 * np.floor((min(seen) - 1) / 5)), max(seen)
             axis.set_ylim(low, high + 0.04 * (high - low) + 0.1)
@@ -60,16 +89,3 @@ def curves(path: pathlib.Path, rows: list[dict], splits: tuple[str, ...] = ("tes
         handles, labels, loc="outside lower center", ncols=min(len(labels), 1 + 2 * len(datasets)), frameon=False
     )
     figure.savefig(path, dpi=150)
-
-
-def _curve(axis, label, look, rows, column):
-    """Draws an arm's mean and spread, a diverged run up to its last finite epoch; returns early and best mean."""
-    epochs = sorted({row["epoch"] for row in rows})
-    by_epoch = [[100 * r[column] for r in rows if r["epoch"] == e and r[column] is not None] for e in epochs]
-    alive = [(epoch, values) for epoch, values in zip(epochs, by_epoch, strict=True) if values]
-    x = [epoch for epoch, _ in alive]
-    mean = np.array([np.mean(values) for _, values in alive])
-    sd = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in alive])
-    axis.plot(x, mean, **look, linewidth=1.8, label=label)
-    axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
-    return mean[len(mean) // 7], max(mean)

@@ -1,4 +1,4 @@
-"""From gradients to new synapses: the rates and the decay of eq. (8)-(11), as an optax transformation."""
+"""From gradients to new synapses: rates, decay and schedule of eq. (8)-(11), as an optax transformation."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,27 @@ import jax.numpy as jnp
 import optax
 
 from sam_jax.circuit import PATHWAYS, Synapses
+
+SCHEDULES = ("constant", "cosine")
+
+
+def schedule(name: str, warmup: int, total: int) -> Callable:
+    """s(step): a linear rise over `warmup` steps, and then 1, or a half cosine down to 0 at step `total`.
+
+    Raises:
+      ValueError: the name is none of SCHEDULES.
+    """
+    if name not in SCHEDULES:
+        raise ValueError(f"schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
+
+    def s(step):
+        rise = jnp.minimum(1.0, (step + 1) / (warmup + 1))
+        if name == "constant":
+            return rise
+        progress = jnp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
+        return rise * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+    return s
 
 
 def optimizer(

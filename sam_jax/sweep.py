@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy.stats import qmc
 
-from sam_jax import training
+from sam_jax import inputs, training
 from sam_jax.circuit import PATHWAYS, Synapses
 from sam_jax.mirror import Mirroring
 from sam_jax.rules import RULES
@@ -82,7 +82,7 @@ def settings_of(rule: str, numbers: dict[str, float]) -> training.Settings:
 
 
 def trials_at_once(
-    protocol: training.Protocol, settings: list[training.Settings], data: training.Data, seeds: list[int]
+    protocol: training.Protocol, settings: list[training.Settings], data: inputs.Data, seeds: list[int]
 ) -> list[list[dict]]:
     """Trains every setting with every seed in one compiled program.
 

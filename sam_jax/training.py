@@ -11,16 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from sam_jax import dynamics, losses, plasticity
-from sam_jax.catalogue import SPLITS
 from sam_jax.circuit import Circuit, State, Synapses
+from sam_jax.inputs import Data, standardise
 from sam_jax.interventions import Intervention, intervene
 from sam_jax.mirror import Mirroring, mirror
 
-SCHEDULES = ("constant", "cosine")
 EVALUATION_BATCH = 1000
 DIVERGED_AT = 10.0  # a loss of this many times the loss before training
 
@@ -33,7 +31,7 @@ class Protocol(NamedTuple):
       loss: one of losses.LOSSES' values.
       batch_size: B; the last N mod B examples of an epoch's fresh permutation wait for the next one.
       epochs: the run's length, which the schedule needs.
-      schedule: one of SCHEDULES; `cosine` falls from 1 to 0 over the run.
+      schedule: one of plasticity.SCHEDULES; `cosine` falls from 1 to 0 over the run.
       warmup_epochs: epochs of linear rise before the schedule.
       decay_times_rate: see `plasticity.optimizer`.
       mirror_steps_before, mirror_steps_after: mirror steps before training and after each update.
@@ -65,21 +63,6 @@ class Settings(NamedTuple):
     mirroring: Mirroring = Mirroring()
 
 
-class Split(NamedTuple):
-    """A split on the device: `images` uint8 [N, P]; `labels` int [N], or 0/1 [N, K]."""
-
-    images: jax.Array
-    labels: jax.Array
-
-
-class Data(NamedTuple):
-    """The splits by name, and the training split's mean image [1, P] and pixel standard deviation []."""
-
-    splits: dict[str, Split]
-    mean: jax.Array
-    std: jax.Array
-
-
 class Run(NamedTuple):
     """The carried state of a run. `initial_loss` is that of the training split before training."""
 
@@ -98,50 +81,14 @@ class Metrics(NamedTuple):
     scores: Any = ()
 
 
-def place(dataset) -> Data:
-    """A `datasets.Dataset` on the default device, pixels in a row, with the training split's statistics.
-
-    The statistics are the mean image and one standard deviation of what remains, both in pixel
-    units (0-255): a mean for each pixel and one scale leave no pixel that never varies to divide by.
-    """
-    splits = {
-        name: Split(images.reshape(len(images), -1), labels)
-        for name, (images, labels) in ((name, getattr(dataset, name)) for name in SPLITS)
-    }
-    images = splits["train"].images
-    mean = images.mean(axis=0, dtype=np.float64, keepdims=True)
-    squares = sum(np.square(chunk, dtype=np.float64).sum() for chunk in np.array_split(images, 100))
-    std = np.sqrt(max(squares / images.size - np.mean(mean**2), 1e-12))
-    return jax.device_put(Data(splits, jnp.asarray(mean, float), jnp.asarray(std, float)))
-
-
-def standardise(data: Data, images: jax.Array) -> jax.Array:
-    """uint8 [B, P] -> zero mean for each pixel and unit variance over all, [B, P]."""
-    return (images - data.mean) / data.std
-
-
 def make_optimizer(protocol: Protocol, settings: Settings, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimizer of eq. (8)-(11) with the protocol's schedule.
-
-    Raises:
-      ValueError: the schedule is unknown.
-    """
-    if protocol.schedule not in SCHEDULES:
-        raise ValueError(f"schedule is {protocol.schedule!r}, expected one of {', '.join(SCHEDULES)}")
+    """The optimizer of eq. (8)-(11) with the protocol's schedule."""
     warmup, total = (int(epochs * steps_per_epoch) for epochs in (protocol.warmup_epochs, protocol.epochs))
-
-    def schedule(step):
-        rise = jnp.minimum(1.0, (step + 1) / (warmup + 1))
-        if protocol.schedule == "constant":
-            return rise
-        progress = jnp.clip((step - warmup) / max(total - warmup, 1), 0.0, 1.0)
-        return rise * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-
     return plasticity.optimizer(
         settings.rates,
         settings.decay,
         plastic=protocol.circuit.plastic,
-        schedule=schedule,
+        schedule=plasticity.schedule(protocol.schedule, warmup, total),
         decay_times_rate=protocol.decay_times_rate,
     )
 
@@ -267,7 +214,7 @@ def train(
     Args:
       protocol: what is fixed.
       settings: the numbers; a leaf is one number for all runs, or has a leading axis of R.
-      data: as `place` made it; the splits in it are evaluated.
+      data: as `inputs.place` made it; the splits in it are evaluated.
       seeds: R seeds; a seed's run is the same whichever others run beside it.
 
     Every leaf that is yielded has a leading axis of R. The runs are donated to the next epochs: copy

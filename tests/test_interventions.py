@@ -6,7 +6,7 @@ import pytest
 from test_training import images, protocol, same, settings, trace
 
 import sam_jax as sj
-from sam_jax import training
+from sam_jax import inputs, training
 from sam_jax.interventions import Intervention, intervene, parse
 
 SEEDS = [0, 1]
@@ -15,7 +15,7 @@ EPOCHS = 4
 
 @pytest.fixture(scope="module")
 def data():
-    return training.place(images(300))
+    return inputs.place(images(300))
 
 
 def run(data, *texts, rule="sam", **fields):

@@ -13,9 +13,8 @@ FLAGS = (
     "--rules=sgd,sam",
     "--trials=5",
     "--rungs=20x1,30x2",
-    "--factor_rung=33x2",
     "--factors=0.5,1",
-    "--final_rung=33x3",
+    "--factor_rungs=33x2,33x3",
 )
 SMALL = ("--batch_size=10", "--hidden_widths=5,4", "--seeds=2")
 
@@ -45,8 +44,8 @@ def rows(cwd):
 
 def test_every_rule_has_the_same_trials_and_the_test_split_no_part(searched):
     found = rows(searched[0])
-    expected = {("one", "rung 0"): 5, ("one", "rung 1"): 2, ("one", "factor"): 2, ("two", "factor"): 2}
-    expected |= {("one", "final"): 3, ("two", "final"): 3}
+    expected = {("one", "rung 0"): 5, ("one", "rung 1"): 2, ("one", "factor 0"): 2, ("two", "factor 0"): 2}
+    expected |= {("one", "factor 1"): 3, ("two", "factor 1"): 3}
     for rule in ("sgd", "sam"):
         for (dataset, stage), trials in expected.items():
             of_stage = [r for r in found if (r["dataset"], r["rule"], r["stage"]) == (dataset, rule, stage)]
@@ -54,12 +53,12 @@ def test_every_rule_has_the_same_trials_and_the_test_split_no_part(searched):
     assert not any("test" in key for row in found for key in row)
 
 
-def test_the_winners_are_flagfiles_of_the_best_final_trial(searched):
+def test_the_winners_are_flagfiles_of_the_best_trial_of_the_last_factors(searched):
     cwd, _ = searched
     names = {f"{dataset}_{rule}.cfg" for dataset in ("one", "two") for rule in ("sgd", "sam")}
     assert {path.name for path in (cwd / "out" / "configs").iterdir()} == names
     assert (cwd / "out" / "search.md").is_file() and (cwd / "out" / "stability.png").is_file()
-    tried = [r for r in rows(cwd) if (r["dataset"], r["rule"], r["stage"]) == ("two", "sam", "final")]
+    tried = [r for r in rows(cwd) if (r["dataset"], r["rule"], r["stage"]) == ("two", "sam", "factor 1")]
     means = [np.mean([r["val_accuracy"] for r in tried if r["trial"] == trial]) for trial in (0, 1, 2)]
     best = next(r["numbers"] for r in tried if r["trial"] == int(np.argmax(means)))
     lines = (cwd / "out" / "configs" / "two_sam.cfg").read_text().splitlines()

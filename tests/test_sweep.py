@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import datasets, losses, sweep, training
+from sam_jax import datasets, inputs, losses, sweep, training
 
 
 @pytest.mark.parametrize("rule", sj.RULES)
@@ -42,7 +42,7 @@ def test_numbers_reach_the_settings_and_the_rest_is_the_rules_own(rule):
 
 
 def test_many_trials_at_once_are_the_single_runs_in_one_program():
-    data = training.place(datasets.load("digits"))
+    data = inputs.place(datasets.load("digits"))
     data = data._replace(splits={split: data.splits[split] for split in ("train", "val")})
     protocol = training.Protocol(sj.sam((64, 9, 8, 10)), losses.cross_entropy, 100, 3, evaluate_every=3)
     trials = [sweep.settings_of("sam", {"rate_w": rate, "scale_w": 1.3}) for rate in (0.1, 0.4, 1e6)]

@@ -156,19 +156,24 @@ def test_a_second_start_of_theory_computes_nothing_again(theory_run):
 
 
 def test_theorys_verdicts_on_constructed_rows(theory_run, script):
-    """A cosine of 0.99 in every layer holds, one layer of 0.9 does not; one step of a rising loss is one too many."""
+    """A cosine of 0.99 in every layer holds, one layer of 0.9 does not, and V on the move tests nothing.
+
+    One step of a rising loss is one too many.
+    """
     theory, folder = script("theory"), theory_run[0] / "out"
     manifest = json.loads((folder / "manifest.json").read_text())
     falling, rising = [[3.0, 2.0, 1.0]] * 2, [[3.0, 2.0, 2.5], [3.0, 2.0, None]]
 
-    def outcomes(cosines, gap_factor, curve):
+    def outcomes(cosines, gap_factor, curve, residual=0.05):
         rows = rows_of(folder)
         for row in rows:
             row["theorem_cosine"] = [c + 1e-3 * row["seed"] for c in cosines]
+            row["v_residual"], row["v_bar_residual"] = [0.0, residual], [0.0, 0.0]
             row["gap"] = [g * (gap_factor if row["epoch"] else 1) for g in row["gap"]]
         curves = {theory.DEFINITE: curve, theory.INDEFINITE: rising}
         return [v.outcome for v in theory.judge(manifest, rows, "mine", curves)]
 
     assert outcomes((0.99, 0.98), 1, falling) == ["holds"] * 4
+    assert outcomes((0.99, 0.98), 1, falling, residual=0.11) == ["holds", "undecided", "undecided", "holds"]
     assert outcomes((0.99, 0.9), 1, falling) == ["holds", "does not hold", "does not hold", "holds"]
     assert outcomes((0.99, 0.949), 1.01, rising) == ["does not hold", "undecided", "undecided", "does not hold"]

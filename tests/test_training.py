@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import datasets, losses, training
+from sam_jax import datasets, inputs, losses, training
 
 
 def images(examples=1003, side=3, classes=4, seed=0):
@@ -47,7 +47,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("rule", sj.RULES)
 def test_a_seeds_run_does_not_depend_on_its_neighbours(rule):
-    data = training.place(images())
+    data = inputs.place(images())
     runs, _ = last(protocol(rule), settings(rule), data, [5, 0, 3])
     alone, _ = last(protocol(rule), settings(rule), data, [3])
     again, _ = last(protocol(rule), settings(rule), data, [3])
@@ -59,7 +59,7 @@ def test_a_seeds_run_does_not_depend_on_its_neighbours(rule):
 @pytest.mark.parametrize("rule", sj.RULES)
 def test_vmapped_runs_equal_mapped_runs(rule, monkeypatch):
     """An accelerator's vmap and a CPU's lax.map are the same computation, up to float32's rounding."""
-    data = training.place(images(300))
+    data = inputs.place(images(300))
     keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
     one = settings(rule)
     each = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (2,)), one)
@@ -78,7 +78,7 @@ def test_vmapped_runs_equal_mapped_runs(rule, monkeypatch):
 def test_evaluation_counts_every_example_once():
     """1001 and 1003 examples leave an incomplete last batch of EVALUATION_BATCH; nothing is lost."""
     dataset = images()
-    data = training.place(dataset)
+    data = inputs.place(dataset)
     state = sj.init(protocol().circuit, jax.random.key(1))
     for split in ("train", "val", "test"):
         metrics = training.evaluate(protocol(auc=True), data, state.synapses, split)
@@ -98,9 +98,9 @@ def test_evaluation_counts_every_example_once():
 
 def test_standardised_training_images_have_zero_mean_and_unit_variance():
     dataset = images()
-    data = training.place(dataset)
+    data = inputs.place(dataset)
     assert data.splits["train"].images.dtype == jnp.uint8
-    x = np.asarray(training.standardise(data, data.splits["train"].images), np.float64)
+    x = np.asarray(inputs.standardise(data, data.splits["train"].images), np.float64)
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(np.square(x).mean(), 1, rtol=1e-5)
 
@@ -108,13 +108,13 @@ def test_standardised_training_images_have_zero_mean_and_unit_variance():
 def test_a_pixel_that_never_varies_stays_finite():
     dataset = images()
     dataset.train.images[:] = 255
-    data = training.place(dataset)
-    assert np.isfinite(training.standardise(data, data.splits["test"].images)).all()
+    data = inputs.place(dataset)
+    assert np.isfinite(inputs.standardise(data, data.splits["test"].images)).all()
 
 
 def test_one_full_batch_epoch_is_one_gradient_step():
     """With B = N the permutation does not matter: W moves by -η ∇F, by autodiff."""
-    data = training.place(images(200))
+    data = inputs.place(images(200))
     fixed = protocol(batch_size=200, epochs=1, schedule="constant")
     rates = sj.Synapses(0.3, 0.0, 0.0, 0.0)
     (_, before, _), (_, after, _) = (
@@ -124,7 +124,7 @@ def test_one_full_batch_epoch_is_one_gradient_step():
     train = data.splits["train"]
 
     def mean_loss(w):
-        state = sj.forward(fixed.circuit, sj.State(sj.Synapses(w)), training.standardise(data, train.images))
+        state = sj.forward(fixed.circuit, sj.State(sj.Synapses(w)), inputs.standardise(data, train.images))
         return losses.cross_entropy.value(state.activity.h[-1], train.labels).mean()
 
     w = tuple(matrix[0] for matrix in before.w)
@@ -146,7 +146,7 @@ def test_the_schedule_is_a_linear_rise_and_a_cosine():
 
 
 def test_a_run_that_diverges_is_frozen_and_its_neighbour_is_not_touched():
-    data = training.place(images())
+    data = inputs.place(images())
     rates = sj.Synapses(jnp.array([0.1, 1e6]), 0.0, 0.0, 0.0)
     diverged, kept = [], []
     for _, runs, _ in training.train(protocol(), settings(rates=rates, decay=0.0), data, [0, 1]):
@@ -170,7 +170,7 @@ def trace(protocol, settings, data, seeds):
 @pytest.mark.parametrize("rule", sj.RULES)
 def test_rarer_evaluations_change_no_bit_of_a_run(rule):
     """Five epochs, looked at every 2: epochs 0, 2, 4 and the last, as in runs that are looked at in every epoch."""
-    data = training.place(images(300))
+    data = inputs.place(images(300))
     often = trace(protocol(rule, epochs=5, warmup_epochs=1.0), settings(rule), data, [0, 1])
     seldom = trace(protocol(rule, epochs=5, warmup_epochs=1.0, evaluate_every=2), settings(rule), data, [0, 1])
     assert list(often) == [0, 1, 2, 3, 4, 5] and list(seldom) == [0, 2, 4, 5]
@@ -181,12 +181,12 @@ def test_rarer_evaluations_change_no_bit_of_a_run(rule):
 @pytest.mark.parametrize(("epochs", "every", "expected"), [(4, 2, [0, 2, 4]), (3, 7, [0, 3]), (1, 1, [0, 1])])
 def test_the_last_epoch_is_always_evaluated_and_once(epochs, every, expected):
     fixed = protocol(epochs=epochs, evaluate_every=every)
-    assert list(trace(fixed, settings(), training.place(images(200)), [0])) == expected
+    assert list(trace(fixed, settings(), inputs.place(images(200)), [0])) == expected
 
 
 def test_a_run_that_diverges_between_evaluations_is_frozen_before_the_epoch_in_which_it_did():
     """The second run's rate is harmless in the first epoch (warm-up from near 0) and not in the second."""
-    data = training.place(images())
+    data = inputs.place(images())
     rates = sj.Synapses(jnp.array([0.1, 300.0]), 0.0, 0.0, 0.0)
     numbers = settings(rates=rates, decay=0.0)
     linear = sj.sgd((9, 7, 6, 4), activation="linear")  # a relu's neurons would all die, and stay finite
@@ -209,7 +209,7 @@ def test_a_second_run_compiles_nothing_new():
         if event.endswith("backend_compile_duration"):
             compilations.append(duration)
 
-    data = training.place(images())
+    data = inputs.place(images())
     last(protocol("sam"), settings("sam"), data, [0, 1])
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -231,7 +231,7 @@ def test_every_rule_teaches_the_lower_layer_of_a_real_task(rule):
     Twelve random features of 64 pixels leave a reader little to work with, so that what is
     gained is gained by the lower layer. With W̄ (or Wᵀ) cut, only the top W learns.
     """
-    data, row = training.place(datasets.load("digits")), sj.RULES[rule]
+    data, row = inputs.place(datasets.load("digits")), sj.RULES[rule]
     fixed = training.Protocol(row((64, 12, 10)), losses.cross_entropy, batch_size=32, epochs=15)
     numbers = training.Settings(row.rates, row.decay, row.scales)
     _, learned = last(fixed, numbers, data, [0, 1])
@@ -243,7 +243,7 @@ def test_every_rule_teaches_the_lower_layer_of_a_real_task(rule):
 
 
 def test_errors_are_one_line():
-    data = training.place(images(50))
+    data = inputs.place(images(50))
     with pytest.raises(ValueError, match="batch_size is 100, expected at most the 50 training images"):
         next(training.train(protocol(), settings(), data, [0]))
     with pytest.raises(ValueError, match="schedule is 'linear', expected one of constant, cosine"):
