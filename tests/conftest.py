@@ -7,9 +7,11 @@ exact check asks for the fixture `float64`.
 import dataclasses
 import os
 
-# Before jax is imported, which reads this once.
-if "xla_force_host_platform_device_count" not in (flags := os.environ.get("XLA_FLAGS", "")):
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2".strip()
+# Before jax is imported, which reads this once; the scripts that tests start inherit it. Tests compile many
+# tiny programs, whose optimisation costs more than it saves. What is given already comes last and wins.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+)
 
 import jax
 import official_files as files
