@@ -3,7 +3,8 @@
     python experiments/report.py                          # results/report.html, of the runs in results/
     python experiments/report.py runs --out=mine.html     # of another folder of runs
 
-The page is one HTML file that loads nothing; it links to the records of the runs: move it with them. Takes seconds.
+The page is one HTML file that loads nothing; it links to the records of the runs: move it with them. Takes seconds,
+and prints the verdicts of each claim, counted.
 """
 
 import base64
@@ -25,8 +26,7 @@ from sam_jax.paper import CLAIMS
 RUNS_DIR = flags.DEFINE_string("runs_dir", "results", "folder of run folders; may be given without the flag's name")
 OUT = flags.DEFINE_string("out", None, "the page (default: report.html in runs_dir); one that is there is replaced")
 
-NOT_RUN = "not run here"
-SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", NOT_RUN: "–"}
+SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", verdicts.NOT_RUN: "–"}
 
 
 class Run(NamedTuple):
@@ -105,7 +105,9 @@ def render(markdown: str, name: str) -> Markup:
 
 def overall_outcome(found: list[tuple[verdicts.Verdict, Run]]) -> str:
     """A claim counts by its least favourable verdict."""
-    return next((o for o in ("does not hold", "undecided", "holds") if any(v.outcome == o for v, _ in found)), NOT_RUN)
+    return next(
+        (o for o in ("does not hold", "undecided", "holds") if any(v.outcome == o for v, _ in found)), verdicts.NOT_RUN
+    )
 
 
 def page(runs: list[Run]) -> str:
@@ -138,7 +140,7 @@ def main(argv):
         partial.replace(out)
     except (ValueError, OSError) as error:
         sys.exit(f"report.py: {error}")
-    print(out)
+    print(f"{verdicts.markdown(folders)}\n{out}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whether the paper's claims hold in our runs: `verdicts.json` in a run's folder, written by its experiment."""
 
+import collections
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from sam_jax.paper import CLAIMS
 
 OUTCOMES = ("holds", "does not hold", "undecided")
+NOT_RUN = "not run here"
 FILE = "verdicts.json"
 
 
@@ -53,6 +55,22 @@ def read(folder: str | os.PathLike) -> list[Verdict]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no verdicts: {error}") from None
     return verdicts
+
+
+def markdown(folders: Iterable[str | os.PathLike]) -> str:
+    """A table of all of the paper's claims: how many verdicts on each hold, and the runs' folders that gave them."""
+    lines = ["| claim of the paper | here | runs |", "|---|---|---|"]
+    found = {claim: [] for claim in CLAIMS}
+    for folder in map(pathlib.Path, folders):
+        for verdict in read(folder):
+            found[verdict.claim].append((folder.name, verdict.outcome))
+    for claim, pairs in found.items():
+        names, outcomes = (list(dict.fromkeys(values)) for values in zip(*pairs, strict=True)) if pairs else ((), ())
+        counts = collections.Counter(outcome for _, outcome in pairs)
+        shares = [f"{o} ({counts[o]} of {len(pairs)})" for o in OUTCOMES if counts[o]]
+        here = ", ".join(shares) if len(outcomes) > 1 else "".join(outcomes) or NOT_RUN
+        lines.append(f"| {CLAIMS[claim].title} | {here} | {', '.join(names)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _check(verdict):

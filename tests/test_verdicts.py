@@ -73,3 +73,15 @@ def test_the_papers_sixteen_claims_and_its_predictions():
         assert claim.script.startswith("experiments/") and claim.script.endswith(".py")
     assert len({claim.title for claim in CLAIMS.values()}) == len(CLAIMS)
     assert OUTCOMES == ("holds", "does not hold", "undecided")
+
+
+def test_the_table_counts_the_verdicts_of_every_claim(tmp_path):
+    for name, found in (("one", [FOUND[0], FOUND[2]]), ("two", FOUND[:2]), ("none", [])):
+        (tmp_path / name).mkdir()
+        verdicts.write(tmp_path / name, found)
+    head, _, *lines = verdicts.markdown(tmp_path / name for name in ("one", "two", "none")).splitlines()
+    assert head == "| claim of the paper | here | runs |" and len(lines) == len(CLAIMS)
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ", 1)[1] for line in lines}
+    assert found[CLAIMS["table1"].title] == "holds (2 of 3), does not hold (1 of 3) | one, two |"
+    assert found[CLAIMS["lemma1"].title] == "undecided | one |"
+    assert found[CLAIMS["s2"].title] == "not run here |  |"
