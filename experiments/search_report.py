@@ -136,13 +136,12 @@ def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
     )
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
         for axis, rule in zip(line, rules, strict=False):
-            for level, colour in enumerate(("#56B4E9", "#0072B2", "#D55E00")):
-                key = (dataset, rule, f"factor {level}")
-                tried = [e for e in found if (e["dataset"], e["rule"], e["stage"]) == key]
-                _factors(axis, tried, 100 / manifest["data"][dataset]["classes"], colour)
-            axis.legend(frameon=False, fontsize=8, loc="lower center")
-            axis.set_title(f"{RULES[rule].title}: {dataset}")
-        line[0].set_ylabel("validation accuracy (%)\nline: mean, diverged at chance")
+            _factors(axis, [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule)])
+            axis.set_title(RULES[rule].title)
+        line[0].set_ylabel(f"{dataset}\nvalidation accuracy (%)")
+    handles, labels = axes[len(maps), 0].get_legend_handles_labels()
+    title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"
+    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=130)
 
 
@@ -163,21 +162,26 @@ def _map(axis, tried, name, limits):
     return points
 
 
-def _factors(axis, tried, chance, colour):
-    """Accuracy of every seed, and the mean with diverged seeds at chance, over the rate of W."""
+def _factors(axis, entries):
+    """Accuracy of every seed over the rate of W, and the mean, which leaves the view where seeds are lost."""
     axis.set_visible(True)
-    if not tried:
-        return
-    tried = sorted(tried, key=lambda e: e["numbers"]["rate_w"])
-    rate = [e["numbers"]["rate_w"] for e in tried]
-    axis.plot(rate, [e["score"] for e in tried], color=colour, zorder=1, label=f"{tried[0]['epochs']} epochs")
-    for e, x in zip(tried, rate, strict=True):
-        axis.scatter([x] * len(e["alive"]), e["alive"], color=colour, s=12, alpha=0.7)
-        if e["diverged"]:
-            axis.annotate(f"{e['diverged']} lost", (x, chance), color=colour, ha="center", fontsize=8)
+    tried = [e for e in entries if e["stage"].startswith("factor")]
+    for level, stage in enumerate(dict.fromkeys(e["stage"] for e in tried)):
+        colour = ("#56B4E9", "#0072B2", "#D55E00", "#CC79A7")[level % 4]
+        trials = sorted((e for e in tried if e["stage"] == stage), key=lambda e: e["numbers"]["rate_w"])
+        rate = [e["numbers"]["rate_w"] for e in trials]
+        axis.plot(rate, [e["score"] for e in trials], color=colour, zorder=1, label=f"{trials[0]['epochs']} epochs")
+        for e, x in zip(trials, rate, strict=True):
+            axis.scatter([x] * len(e["alive"]), e["alive"], color=colour, s=12, alpha=0.7)
+            if e["diverged"]:
+                at = {"xy": (x, 0.03 + 0.08 * level), "xycoords": ("data", "axes fraction")}
+                axis.annotate(f"{e['diverged']} lost", **at, color=colour, ha="right", fontsize=8)
+    alive = [value for e in tried for value in e["alive"]] or [0, 100]
+    margin = 0.1 * (max(alive) - min(alive)) + 0.1
     axis.set(xscale="log", xlabel=r"$\eta_W$ (all rates and $\gamma$ alike)")
+    axis.set_ylim(min(alive) - 2 * margin, max(alive) + margin)
     axis.grid(alpha=0.25)
-    _few_ticks(axis, rate)
+    _few_ticks(axis, [e["numbers"]["rate_w"] for e in tried])
 
 
 def _few_ticks(axis, values):
