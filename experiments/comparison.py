@@ -1,4 +1,4 @@
-"""A rule's numbers for an arm of another rule, and verdicts on two arms that `present.above` does not give."""
+"""A rule's numbers for an arm of another rule, and what `present.above` does not say of two arms."""
 
 import options
 import panels
@@ -59,3 +59,23 @@ def alike(claim, manifest, rows, dataset: str, says: str, a: str, b: str, margin
             outcome = "does not hold"
     ours = f"{tables.arm_title(a)} − {tables.arm_title(b)}: {statistics.describe(paired)}; alike is within ±{margin:g}"
     return Verdict(claim, present.setting(manifest, rows, dataset), says, ours, outcome)
+
+
+def largest_difference(rows, dataset, a, b):
+    """The largest |a - b| of train loss and test accuracy over all seeds and epochs; None where they do not pair.
+
+    A pair of which one member alone has diverged is infinitely far apart.
+    """
+    measured = [
+        {
+            (*(row[k] for k in ("seed", "epoch")), column): row[column]
+            for row in rows
+            if (row["dataset"], row["arm"]) == (dataset, arm)
+            for column in ("train_loss", "test_accuracy")
+        }
+        for arm in (a, b)
+    ]
+    if not measured[0] or measured[0].keys() != measured[1].keys():
+        return None
+    pairs = [(value, measured[1][key]) for key, value in measured[0].items()]
+    return max(0.0 if x == y else float("inf") if None in (x, y) else abs(x - y) for x, y in pairs)

@@ -32,7 +32,8 @@ def row(arm, seed, epoch, accuracy, **columns):
     """A row of the data set `mine`; its accuracy in percent, None where it diverged."""
     accuracy = None if accuracy is None else accuracy / 100
     found = {"dataset": "mine", "arm": arm, "seed": seed, "epoch": epoch, "diverged": accuracy is None}
-    return found | {"test_accuracy": accuracy, "train_loss": accuracy, "test_loss": accuracy} | columns
+    every = dict.fromkeys(("test_accuracy", "val_accuracy", "train_loss", "test_loss"), accuracy)
+    return found | every | columns
 
 
 def rows(accuracies):
@@ -73,7 +74,7 @@ def run(script, *arguments, cwd):
         (
             "variants.py",
             "variants.png",
-            14,
+            30,
             {"widths", "downstream_nonlinearity", "postsynaptic_signal", "reductions"},
         ),
         ("table2.py", "table2.png", 16, {"table2"}),
@@ -198,6 +199,21 @@ def test_variants_may_be_a_point_below_the_default_and_reductions_not_at_all():
     assert outcomes(fa=[50, 50, 50.0001])[3] == "does not hold"
     assert outcomes(fa=[50, 50, None])[3] == "does not hold"
     assert outcomes(fa=[50, 50])[3] == "undecided"
+    slower = {"S_post plain": [None] * 3, "S_post plain, rates × 0.3": [49.5, 49.5, 49.5]}
+    assert outcomes(**slower) == ["holds"] * 4  # its best factor counts
+
+
+def test_a_variants_best_factor_is_chosen_on_validation():
+    found = rows({arm: [50, 50] for arm in variants.VARIANTS} | {"D_d = relu, rates × 0.1": [40, 40]})
+    for r in found:
+        r["val_accuracy"] = 0.6 if "0.1" in r["arm"] else 0.55
+    best = variants.chosen(MANIFEST, found, "mine")
+    assert best.pop("D_d = relu") == "D_d = relu, rates × 0.1" and all(name == arm for name, arm in best.items())
+    with flagsaver.as_parsed(hidden_widths="200,200,200", configs="false"):
+        arms = variants.arms("mine")
+        one, other = (options.make_settings("sam", "mine", **arms[f"d̄ = 2d{a}"].numbers) for a in ("", ", rates × 0.3"))
+    assert other.decay == pytest.approx(0.3 * one.decay) and other.scales == one.scales
+    assert other.rates == pytest.approx([0.3 * rate for rate in one.rates])
 
 
 def test_decay_alone_is_no_move():
