@@ -55,11 +55,13 @@ def show(console: Console, summary: list[dict], measure_title: str, manifest: di
 
 
 def setting(manifest: dict, rows: list[dict], dataset: str) -> str:
-    """`cifar10 (45,000 training images), 30 epochs, 5 seeds`."""
+    """`cifar10 (45,000 training images), 30 epochs, 5 seeds`; `, all rates × 0.5` where the run had that factor."""
     of_dataset = [row for row in rows if row["dataset"] == dataset]
     images = manifest["data"][dataset]["sizes"]["train"]
     epochs, seeds = max(row["epoch"] for row in of_dataset), len({row["seed"] for row in of_dataset})
-    return f"{dataset} ({images:,} training images), {epochs} epochs, {seeds} seeds"
+    factor = manifest.get("flags", {}).get("rate_factor", 1)
+    slower = f", all rates × {factor:g}" if factor != 1 else ""
+    return f"{dataset} ({images:,} training images), {epochs} epochs, {seeds} seeds{slower}"
 
 
 def together(outcomes: list[str]) -> str:

@@ -89,9 +89,10 @@ def judge(manifest, rows, dataset, curves):
 def draw(path, manifest, rows, dataset, curves):
     """Lemma 1 over epochs; Theorem 3 against how far V is from stationary; Proposition 1 over steps."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     rows = [row for row in rows if row["dataset"] == dataset]
-    figure = Figure(figsize=(14, 8), layout="constrained")
+    figure = Figure(figsize=(14, 9), layout="constrained")
     (gap, cosine, error), (angle, rank, descent) = figure.subplots(2, 3)
 
     def line(axis, arm, y, x=None, **look):
@@ -123,7 +124,13 @@ def draw(path, manifest, rows, dataset, curves):
     rank.set(title="Its premise: V of full rank", xlabel=still, ylabel="effective rank of V", xscale="log")
     descent.set(title="Proposition 1: θ ← θ − 0.05 H∇F", xlabel="step", ylabel="training loss")
     descent.set_ylim(0, 2 * curves[DEFINITE][0][0])
-    for axis in (gap, error, descent):
-        axis.legend(frameon=False, fontsize=8)
+    for axis in (cosine, error, rank):  # less than two decades: the log axis crowds its own ticks
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
+    for axis in (cosine, error, rank, gap, angle, descent):
+        panels.plain(axis)
+    arms = {label: line for axis in (gap, error) for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(arms.values(), arms, loc="outside lower center", ncols=4, frameon=False, handlelength=4)
+    descent.legend(frameon=False)
     figure.suptitle(f"{present.setting(manifest, rows, dataset)}, means over layers and seeds; a dot is the end")
     figure.savefig(path, dpi=130)

@@ -24,6 +24,8 @@ def rows(**arms):
 
 def test_the_setting_names_images_epochs_and_seeds():
     assert present.setting(MANIFEST, rows(sam=[1, 2]), "mine") == "mine (4,500 training images), 3 epochs, 2 seeds"
+    slower = MANIFEST | {"flags": {"rate_factor": 0.5}}
+    assert present.setting(slower, rows(sam=[1, 2]), "mine").endswith("2 seeds, all rates × 0.5")
 
 
 # Differences of 1 and 3: mean 2, and the 95 % interval of two is 2 ± 12.7062; of 1.9, 2, 2.1: 2 ± 0.2484.
