@@ -68,7 +68,7 @@ def draw(path, manifest, rows, dataset):
 
     cells = manifest["cells"][dataset]
     looks = {arm: {"color": COLOURS.get(arm) or figures.style("", place)["color"]} for place, arm in enumerate(cells)}
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure = Figure(figsize=(13, 8.5), layout="constrained")
     left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.25, 1)})
     panels.points(left, rows, dataset, looks)
     for place, (arm, look) in enumerate(looks.items()):
@@ -78,8 +78,11 @@ def draw(path, manifest, rows, dataset):
             ranks = [np.mean(row["h_effective_rank"]) for row in ended]
             accuracies = [100 * row["test_accuracy"] for row in ended]
             right.scatter(ranks, accuracies, marker="osD^v<>PX*ph"[place % 12], s=45, label=panels.label(arm), **look)
-    right.set(xlabel="effective rank of H after training, mean over layers (a dot: a seed)", ylabel="test accuracy (%)")
-    right.legend(frameon=False, fontsize=8)
+    right.set(
+        xlabel="effective rank of H after training\n(mean over layers; a mark is a seed)", ylabel="test accuracy (%)"
+    )
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, title="on the right", loc="outside lower center", ncols=5, frameon=False)
     panels.plain(right)
     figure.suptitle(present.setting(manifest, [row for row in rows if row["arm"] != LONG], dataset), fontsize=10)
     figure.savefig(path, dpi=150)
