@@ -3,7 +3,7 @@
 Claim (lines 431-436, Fig. S1d): with the upstream layers kept at d = 200 neurons, a wider downstream
 stream makes the network better, up to about d̄ = 7.5 d.
 
-    python experiments/fig_s1d_overparametrization.py --train_images=10000 --epochs=8   # 63 runs: TIME, two cores
+    python experiments/fig_s1d_overparametrization.py --train_images=10000 --epochs=8   # 63 runs: 12 minutes, two cores
     python experiments/fig_s1d_overparametrization.py --remake=runs/FOLDER              # its tables and figure again
 
 What the downstream stream sends to a neuron, V̄ h̄, adds up over its d̄ neurons: a step of V̄ of one size does d̄ / d
