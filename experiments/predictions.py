@@ -123,7 +123,7 @@ def draw(path, manifest, rows, dataset):
                 of_arm = [row for row in rows if row["arm"] == arm]
                 epochs, *_ = figures.band(axis, of_arm, over_layers(measure, factor), **look)
                 at = [epochs.index(i.epoch) for i in begun if i.epoch in epochs]
-                axis.lines[-1].set(marker="v" if at else None, markevery=at, markersize=8)
+                axis.lines[-1].set(marker="v" if at else "", markevery=at, markersize=8)
         axis.set(xlabel="epoch", ylabel=label)
         axis.label_outer()
         axis.xaxis.get_major_locator().set_params(integer=True)
