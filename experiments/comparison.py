@@ -37,7 +37,8 @@ def above(claim, manifest, rows, dataset: str, says: str, pairs: list[tuple[str,
 
     for a, b in pairs:
         paired = statistics.paired(percent(a), percent(b))
-        outcomes.append(statistics.outcome(paired.low, paired.high, margin))
+        alive = any(v is not None for arm in (a, b) for v in tables.final(rows, dataset, arm).values())
+        outcomes.append(statistics.outcome(paired.low, paired.high, margin) if alive else "undecided")
         ours.append(f"{named(a)} − {named(b)}: {statistics.describe(paired)}")
     if any(panels.lost(rows, dataset, arm) for pair in pairs for arm in pair):
         ours.append(f"diverged runs count as chance, {chance:.2f} %")
@@ -48,11 +49,11 @@ def alike(claim, manifest, rows, dataset: str, says: str, a: str, b: str, margin
     """Whether two arms' test accuracies are within `margin` points of each other.
 
     It holds where the whole 95 % interval of the paired difference lies within ± margin, and does not
-    where the whole interval lies outside.
+    where the whole interval lies outside; a diverged run decides nothing.
     """
     paired = tables.difference(rows, dataset, a, b)
     outcome = "undecided"
-    if paired.low is not None:
+    if paired.low is not None and not paired.lost:
         if -margin <= paired.low and paired.high <= margin:
             outcome = "holds"
         elif paired.low > margin or paired.high < -margin:

@@ -63,7 +63,7 @@ def judge(manifest, rows, dataset):
     common = ("fig2", manifest, rows, dataset)
     others = [name for name in SUBSETS if name != ALL]
     single = [("W, V̄", "W, V"), ("W, V̄", "W, W̄")]
-    pair = comparison.alike(*common, "Plastic V̄ is like plastic W̄ and V together", "W, V̄", "W, W̄, V", margin=2)
+    pair = comparison.alike(*common, "Plastic V̄ is like plastic W̄ and V together", "W, V̄", "W, W̄, V", margin=1)
     literal = statistics.describe(tables.difference(rows, dataset, "W, V̄", "W, V"))
     return [
         comparison.alike(*common, "Plastic W alone is like the linear network", "W", LINEAR, margin=2),

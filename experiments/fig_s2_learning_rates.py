@@ -4,12 +4,10 @@ Claims (lines 361-368 and 473-476, Fig. S2): among 64 combinations of η_W, η_W
 the smallest η_V; η_V̄ is the largest of the four, usually four times η_W.
 
     python experiments/fig_s2_learning_rates.py --train_images=10000 --epochs=4   # 64 x 5 runs: 7 minutes, two cores
-
 The paper names neither the values nor the data set. Here η_W̄, η_V and η_V̄ are each --ratios_... times η_W,
 and η_W, the decay and the scales are the data set's config's. All combinations share one compiled program.
 A seed that diverges counts as guessing, 100 / classes %. Combinations are ranked by validation accuracy alone;
 the best with a property is then compared with the best without it on the test set, which had no part in that.
-
 Leaves manifest.json, metrics.jsonl, table.md, table.csv, learning_rates_DATASET.png and verdicts.json.
 """
 
@@ -79,14 +77,16 @@ def verdict(claim, says, manifest, rows, dataset, has):
         return None
     paired = statistics.paired(test[with_it[0]], test[without[0]])
     outcome = statistics.outcome(paired.low, paired.high)
-    if outcome != "undecided" and (outcome == "holds") != has(ranked[0], ranked):
-        outcome = "undecided"  # the two splits contradict each other
+    lost = {ratios_of(manifest["cells"][dataset][r["arm"]]) for r in rows if r["dataset"] == dataset and r["diverged"]}
+    if (outcome == "holds") != has(ranked[0], ranked) or lost & {with_it[0], without[0]}:
+        outcome = "undecided"  # the two splits contradict each other, or divergence alone would decide
     named = ["/".join(f"{r:g}" for r in ratios) for ratios in (ranked[0], with_it[0], without[0])]
     reached = [float(np.mean([*split[ranked[0]].values()])) for split in (val, test)]
     ours = (
         f"η_W̄/η_V/η_V̄ in units of η_W: best on validation {named[0]} ({reached[0]:.2f} %, {reached[1]:.2f} % on test); "
         f"on test, the best as claimed ({named[1]}) − the best otherwise ({named[2]}): {statistics.describe(paired)}"
     )
+    ours += "; diverged seeds are among these" if lost & {with_it[0], without[0]} else ""
     return verdicts.Verdict(claim, present.setting(manifest, rows, dataset), says, ours, outcome)
 
 

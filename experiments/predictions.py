@@ -98,7 +98,8 @@ def judge(manifest, rows, dataset):
         outcome, (_, low, high, *_) = "undecided", losses[0]
         if low is not None and (high < 0 or low >= 0):  # no change at all is no loss
             outcome = "holds" if high < 0 else "does not hold"
-        says = f"With {arm}, accuracy falls below the intact circuit's while W learns on"
+        says = f"With {arm}, accuracy falls below the intact circuit's"
+        says += " while W learns on" if {i.kind for i in begun} == {"freeze"} else ""
         setting = present.setting(manifest, rows, dataset)
         found.append(verdicts.Verdict("predictions", setting, says, "; ".join(ours), outcome))
     return found

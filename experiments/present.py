@@ -85,14 +85,14 @@ def above(
 
     It holds where the whole 95 % interval of the paired difference is at or above the margin, and does
     not where the whole interval is below; a negative margin asks for no more than being as good.
+    An arm of which a seed diverged is not found above.
     """
     found = {(a, b): tables.difference(rows, dataset, a, b) for a, b in pairs}
     ours = "; ".join(
         f"{tables.arm_title(a)} − {tables.arm_title(b)}: {statistics.describe(paired)}"
         for (a, b), paired in found.items()
     )
-    outcomes = [
-        "undecided" if paired.low is None else statistics.outcome(paired.low, paired.high, margin)
-        for paired in found.values()
-    ]
+    outcomes = [statistics.outcome(paired.low, paired.high, margin) for paired in found.values()]
+    if any(None in tables.final(rows, dataset, a).values() for a, _ in pairs):  # what diverges is not shown to be above
+        outcomes = ["undecided" if outcome == "holds" else outcome for outcome in outcomes]
     return Verdict(claim, setting(manifest, rows, dataset), says, ours, together(outcomes))

@@ -104,7 +104,7 @@ CLAIMS = {
         "experiments/fig_s2_learning_rates.py",
     ),
     "lemma1": Claim(
-        "Where V and V̄ have stopped changing, V̄ is the transpose of V.",
+        "Where V and V̄ have stopped changing, V̄ is the transpose of V (with equal rates).",
         "Lemma 1, lines 478–484",
         "experiments/theory.py",
     ),
@@ -124,17 +124,17 @@ CLAIMS = {
         "experiments/variants.py",
     ),
     "widths": Claim(
-        "SAM learns where the upstream and downstream layers have different widths.",
+        "SAM learns about as well where the upstream and downstream layers have different widths.",
         "Lines 56–59 and 173–176",
         "experiments/variants.py",
     ),
     "downstream_nonlinearity": Claim(
-        "SAM learns with any nonlinearity D_d of the downstream stream.",
+        "SAM learns about as well with any nonlinearity D_d of the downstream stream.",
         "Lines 396–400",
         "experiments/variants.py",
     ),
     "postsynaptic_signal": Claim(
-        "SAM learns with either postsynaptic signal, gated by the neuron's own activity or not.",
+        "SAM learns about as well with either postsynaptic signal, gated by the neuron's own activity or not.",
         "Lines 347–352",
         "experiments/variants.py",
     ),

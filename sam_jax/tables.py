@@ -152,7 +152,8 @@ def markdown(manifest: dict, rows: list[dict], reference: str | None = None) -> 
 
     With a `reference` arm, also every other arm's paired difference from it in test accuracy.
     """
-    parts = [f"Made by `{manifest['command']}`, {about(manifest)}.\n"]
+    commands = dict.fromkeys(stint["command"] for stint in (manifest, *manifest.get("continued", ())))
+    parts = [f"Made by {', then '.join(f'`{command}`' for command in commands)}, {about(manifest)}.\n"]
     for dataset, facts in manifest["data"].items():
         of_dataset = [row for row in rows if row["dataset"] == dataset]
         for measure, measure_title, _ in MEASURES:
