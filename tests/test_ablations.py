@@ -169,6 +169,8 @@ def test_the_vector_must_beat_every_scalar():
     better = {"vector (default)": around(50)} | {arm: [45, 45, 45] for arm in scalar_error.SCALARS}
     assert scalar_error.judge(MANIFEST, rows(better), "mine").outcome == "holds"
     assert scalar_error.judge(MANIFEST, rows(better | {"scalar: mean": [50, 50, 50]}), "mine").outcome == "undecided"
+    nothing = {arm: [None] * 3 for arm in better}  # two that diverge are not alike
+    assert scalar_error.judge(MANIFEST, rows(nothing), "mine").outcome == "undecided"
     worse = better | {"scalar: norm": [51, 51, 51]}
     assert scalar_error.judge(MANIFEST, rows(worse), "mine").outcome == "does not hold"
 
@@ -192,9 +194,16 @@ def test_variants_may_be_a_point_below_the_default_and_reductions_not_at_all():
     def outcomes(**changed):
         return [v.outcome for v in variants.judge(MANIFEST, rows(fine | changed), "mine")]
 
+    def around_best(arm, best):  # a factor on either side of the best
+        others = {f"{arm}, rates × 0.5": best, f"{arm}, rates × 0.2": [value - 1 for value in best]}
+        return {arm: [best[0] - 1] * 3} | others
+
     assert outcomes() == ["holds"] * 4
-    assert outcomes(**{"d̄ = 2d": [48, 48, 48]}) == ["does not hold", "holds", "holds", "holds"]
-    assert outcomes(**{"D_d = tanh": [None] * 3})[1] == "does not hold"
+    short = outcomes(**{"d̄ = 2d": [48, 48, 48]})
+    assert short == ["undecided", "holds", "holds", "holds"]  # another factor might do better
+    every = {k: v for arm in variants.WIDTHS for k, v in around_best(arm, [48, 48, 48]).items()}
+    assert outcomes(**every) == ["does not hold", "holds", "holds", "holds"]
+    assert outcomes(**{"D_d = tanh": [None] * 3})[1] == "undecided"
     assert outcomes(**{"S_post plain": [49, 49, 49]})[2] == "undecided"
     assert outcomes(fa=[50, 50, 50.0001])[3] == "does not hold"
     assert outcomes(fa=[50, 50, None])[3] == "does not hold"

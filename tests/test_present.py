@@ -63,6 +63,11 @@ def test_the_verdict_prints_the_difference_its_interval_and_what_was_lost():
     found = present.above("table1", MANIFEST, of, "mine", "…", [("sam", "sgd")])
     assert f"+2.00 points [+{2 - half:.2f}, +{2 + half:.2f}]" in found.ours
     assert "n = 3, 1 of 4 pairs lost" in found.ours
+    assert found.outcome == "undecided"  # what diverges is not shown to be above
+    rival = present.above(
+        "table1", MANIFEST, rows(sam=[51.9, 52.0, 52.1], sgd=[50.0, 50.0, None]), "mine", "…", [("sam", "sgd")]
+    )
+    assert rival.outcome == "holds" and "1 of 3 pairs lost" in rival.ours
 
 
 def test_one_rival_that_is_better_decides_for_all():
