@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sam_jax import dynamics, losses, plasticity
+from sam_jax import devices, dynamics, losses, plasticity
 from sam_jax.circuit import Circuit, State, Synapses
 from sam_jax.inputs import Data, standardise
 from sam_jax.interventions import Intervention, intervene
@@ -183,33 +183,31 @@ def _unless(diverged, before, after):
     return kept._replace(key=before.key, diverged=diverged | after.diverged)
 
 
-def over_runs(function):
-    """`function` for R runs at once: one after the other on a CPU, where that is as fast, else vmap."""
-
-    def mapped(*batched):
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(lambda one: function(*one), batched)
-        return jax.vmap(function)(*batched)
-
-    return mapped
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def start_runs(protocol: Protocol, placed: devices.Layout, settings: Settings, data: Data, keys: jax.Array):
+    """`start` for all runs: every leaf of `settings`, and `keys`, has a leading axis of them. Compiled."""
+    begin = devices.over_runs(lambda data, key, s: start(protocol, s, data, key), placed)
+    return begin(data, keys, settings)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def start_runs(protocol: Protocol, settings: Settings, data: Data, keys: jax.Array):
-    """`start` for R runs: every leaf of `settings`, and `keys`, has a leading axis of R. Compiled."""
-    return over_runs(lambda s, key: start(protocol, s, data, key))(settings, keys)
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
+def advance_runs(protocol: Protocol, placed: devices.Layout, settings: Settings, data: Data, runs: Run, epochs):
+    """`advance` for all runs, which are donated. Compiled."""
 
+    def some_epochs(shared, key, one):
+        data, epochs = shared
+        settings, run = one
+        return advance(protocol, settings, data, run._replace(key=key), epochs)
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
-def advance_runs(protocol: Protocol, settings: Settings, data: Data, runs: Run, epochs: jax.Array):
-    """`advance` for R runs, which are donated. Compiled."""
-    return over_runs(lambda s, run: advance(protocol, s, data, run, epochs))(settings, runs)
+    return devices.over_runs(some_epochs, placed)((data, epochs), runs.key, (settings, runs._replace(key=())))
 
 
 def train(
     protocol: Protocol, settings: Settings, data: Data, seeds: list[int]
 ) -> Iterator[tuple[int, Run, dict[str, Metrics]]]:
     """Trains a run for each seed at once; yields (epoch, runs, metrics by split) at epoch 0 and each evaluation.
+
+    Whole runs are shared out over the devices of this process (`devices.py`).
 
     Args:
       protocol: what is fixed.
@@ -228,17 +226,25 @@ def train(
         raise ValueError(f"batch_size is {protocol.batch_size}, expected at most the {examples} training images")
     circuit = protocol.circuit
     intervene(circuit, Synapses(), protocol.interventions, protocol.epochs)
-    settings = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (len(seeds),)), settings)
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    count, placed = len(seeds), devices.layout(seeds, jax.local_device_count())
+    settings = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (count,)), settings)
+    settings, keys = jax.tree.map(
+        lambda leaf: devices.padded(leaf, placed), (settings, jnp.stack([jax.random.key(seed) for seed in seeds]))
+    )
+    data = devices.everywhere(data, placed)
     plain = protocol._replace(interventions=(), evaluate_every=1)
-    runs, metrics = start_runs(plain, settings, data, keys)
-    yield 0, runs, metrics
+    runs, metrics = start_runs(plain, placed, settings, data, keys)
+
+    def real(tree):
+        return jax.tree.map(lambda leaf: leaf[:count], tree) if len(keys) > count else tree
+
+    yield 0, *real((runs, metrics))
     epoch, due = 0, {i.epoch for i in protocol.interventions} | {protocol.epochs}
     while epoch < protocol.epochs:
         now, synapses = intervene(circuit, runs.synapses, protocol.interventions, epoch)
         until = min(e for e in due | {epoch - epoch % protocol.evaluate_every + protocol.evaluate_every} if e > epoch)
         epochs = jnp.arange(epoch + 1, until + 1)
         runs = runs._replace(synapses=synapses)
-        runs, metrics = advance_runs(plain._replace(circuit=now), settings, data, runs, epochs)
+        runs, metrics = advance_runs(plain._replace(circuit=now), placed, settings, data, runs, epochs)
         epoch = until
-        yield epoch, runs, metrics
+        yield epoch, *real((runs, metrics))

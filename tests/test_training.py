@@ -56,25 +56,6 @@ def test_a_seeds_run_does_not_depend_on_its_neighbours(rule):
     assert not same(jax.tree.map(lambda leaf: leaf[:1], runs.synapses), alone.synapses)
 
 
-@pytest.mark.parametrize("rule", sj.RULES)
-def test_vmapped_runs_equal_mapped_runs(rule, monkeypatch):
-    """An accelerator's vmap and a CPU's lax.map are the same computation, up to float32's rounding."""
-    data = inputs.place(images(300))
-    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
-    one = settings(rule)
-    each = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf, float), (2,)), one)
-
-    def both():
-        begin = training.over_runs(lambda s, key: training.start(protocol(rule), s, data, key)[0])(each, keys)
-        step = training.over_runs(lambda s, run: training.advance(protocol(rule), s, data, run, jnp.array([1])))
-        return step(each, begin)[0].synapses
-
-    mapped = both()
-    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
-    for a, b in zip(jax.tree.leaves(both()), jax.tree.leaves(mapped), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
 def test_evaluation_counts_every_example_once():
     """1001 and 1003 examples leave an incomplete last batch of EVALUATION_BATCH; nothing is lost."""
     dataset = images()

@@ -1,0 +1,82 @@
+"""Many runs at once: one after the other or side by side on a device, and whole runs shared out over devices.
+
+R runs are S settings x K seeds, setting by setting: run i has seed i mod K. A run never leaves its device, so no
+device waits for another, and on a CPU a run's numbers are the same whatever runs beside it, bit for bit.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+AXIS = "runs"
+
+
+class Layout(NamedTuple):
+    """How R runs lie on the devices of this process; hashable, since another layout is another program.
+
+    Attributes:
+      devices: how many of `jax.local_devices()` have work.
+      each: runs on each device; the last of `devices * each` repeat the first, and are dropped in the end.
+      seeds: K where every device holds whole settings, whose runs then share the batches of a seed; else 1.
+    """
+
+    devices: int
+    each: int
+    seeds: int = 1
+
+
+def layout(seeds: list[int], devices: int) -> Layout:
+    """The layout of a run for each of these seeds.
+
+    Where the same K seeds come again and again, once for each setting, devices get whole settings if there are
+    enough of them; else single runs.
+    """
+    runs, block = len(seeds), len(set(seeds))
+    if seeds != seeds[:block] * (runs // block):
+        block = 1
+    settings = runs // block
+    each = math.ceil(settings / devices) * block if settings >= devices else math.ceil(runs / devices)
+    return Layout(math.ceil(runs / each), each, 1 if each % block else block)
+
+
+def padded(leaf, placed: Layout):
+    """A leaf [R, ...] with its first runs again at the end, [devices * each, ...]."""
+    places = np.arange(placed.devices * placed.each)
+    return leaf[places % len(leaf)] if len(places) > len(leaf) else leaf
+
+
+def everywhere(tree, placed: Layout):
+    """A copy of the leaves on every device of the layout."""
+    return jax.device_put(tree, NamedSharding(_mesh(placed), PartitionSpec())) if placed.devices > 1 else tree
+
+
+def over_runs(function, placed: Layout):
+    """`function(shared, key, one)` for all runs: `mapped(shared, keys, batched)`, leading axes of devices * each.
+
+    On a device the runs go one after the other on a CPU, where that is as fast, and side by side elsewhere: then
+    the settings of one seed share its batches, so that the first layers of all of them are one large product.
+    """
+
+    def on_a_device(shared, keys, batched):
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda one: function(shared, *one), (keys, batched))
+        if placed.seeds == 1:
+            return jax.vmap(function, in_axes=(None, 0, 0))(shared, keys, batched)
+        grid = jax.tree.map(lambda leaf: leaf.reshape(-1, placed.seeds, *leaf.shape[1:]), batched)
+        settings = jax.vmap(function, in_axes=(None, None, 0))
+        found = jax.vmap(settings, in_axes=(None, 0, 1), out_axes=1)(shared, keys[: placed.seeds], grid)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found)
+
+    if placed.devices == 1:
+        return on_a_device
+    split, whole = PartitionSpec(AXIS), PartitionSpec()
+    return jax.shard_map(
+        on_a_device, mesh=_mesh(placed), in_specs=(whole, split, split), out_specs=split, check_vma=False
+    )
+
+
+def _mesh(placed: Layout) -> Mesh:
+    return Mesh(np.array(jax.local_devices()[: placed.devices]), (AXIS,))

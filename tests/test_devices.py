@@ -1,0 +1,141 @@
+"""Runs side by side and over devices are the single runs: bit for bit on a CPU, else up to rounding."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import sam_jax as sj
+from sam_jax import datasets, devices, inputs, losses, sweep, training
+
+
+def protocol(rule, epochs=2):
+    return training.Protocol(sj.RULES[rule]((64, 9, 8, 10)), losses.cross_entropy, 300, epochs, mirror_steps_before=5)
+
+
+def trained(rule, seeds):
+    """The synapses and metrics of sensible settings, one for each block of equal seeds, after two epochs."""
+    data, row = inputs.place(datasets.load("digits")), sj.RULES[rule]
+    decay = np.linspace(1e-4, 1e-2, len(seeds))
+    *_, (_, runs, metrics) = training.train(
+        protocol(rule), training.Settings(row.rates, decay, row.scales), data, list(seeds)
+    )
+    assert len(runs.diverged) == len(seeds) and not runs.diverged.any()
+    return runs.synapses, metrics
+
+
+@pytest.mark.parametrize("rule", ["sam", "wm"])
+@pytest.mark.parametrize("seeds", [(3, 4, 3, 4, 3, 4), (7, 8), (5, 5, 6)], ids=str)
+def test_runs_over_two_devices_equal_runs_on_one_bit_for_bit(rule, seeds, monkeypatch):
+    """Three settings of two seeds fill two devices unevenly, a setting of two seeds evenly; the third is no grid."""
+    assert jax.local_device_count() == 2
+    spread = trained(rule, seeds)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(spread)} <= {1, 2}
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    alone = trained(rule, seeds)
+    for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_two_devices_hold_half_of_the_runs_each():
+    data, row = inputs.place(datasets.load("digits")), sj.RULES["sgd"]
+    for _, runs, _ in training.train(protocol("sgd"), training.Settings(row.rates, 0.0, row.scales), data, [0, 1]):
+        shards = runs.synapses.w[0].addressable_shards
+        assert [shard.data.shape for shard in shards] == [(1, 9, 64)] * 2
+        assert len({shard.device for shard in shards}) == 2
+
+
+@pytest.mark.parametrize("rule", sj.RULES)
+@pytest.mark.parametrize("seeds", [(3, 4, 3, 4), (5, 6, 7)], ids=str)
+def test_runs_side_by_side_equal_runs_one_after_the_other(rule, seeds, monkeypatch):
+    """An accelerator's vmap, over seeds and over the settings that share a seed's batches, up to float32's rounding."""
+    after = trained(rule, seeds)
+    programs = (training.start_runs, training.advance_runs)
+    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
+    for program in programs:
+        program.clear_cache()
+    beside = trained(rule, seeds)
+    for program in programs:
+        program.clear_cache()
+    for a, b in zip(jax.tree.leaves(beside[0]), jax.tree.leaves(after[0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_the_settings_of_a_seed_share_its_batches():
+    """Side by side, an epoch gathers the pixels of K seeds, not of K seeds x S settings."""
+    seeds, settings, gathered = 2, 3, []
+    monkey = devices.Layout(1, seeds * settings, seeds)
+
+    def look(shared, key, one):
+        batch = shared[jax.random.randint(key, (4,), 0, 10)]
+        gathered.append(batch)
+        return (batch * one).sum(axis=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "an accelerator")
+        keys = jax.random.split(jax.random.key(0), seeds)
+        keys = jax.numpy.concatenate([keys] * settings)
+        ones = np.arange(1.0, 7.0, dtype=np.float32)
+        mapped = devices.over_runs(look, monkey)
+        images = jax.random.normal(jax.random.key(1), (10, 5))
+        text = str(jax.make_jaxpr(mapped)(images, keys, ones))
+        found = mapped(images, keys, ones)
+    assert "f32[2,4,5]" in text and "f32[6,4,5]" not in text
+    for i in range(6):
+        expected = (images[jax.random.randint(keys[i], (4,), 0, 10)] * ones[i]).sum(axis=1)
+        np.testing.assert_allclose(found[i], expected, rtol=1e-5)
+
+
+def test_layouts_hold_every_run_and_leave_no_device_empty():
+    for settings in (1, 2, 5, 64):
+        for seeds in (1, 2, 5):
+            for count in (1, 2, 3, 4, 8, 1000):
+                placed = devices.layout(list(range(seeds)) * settings, count)
+                assert placed.devices <= count
+                room = placed.devices * placed.each
+                assert settings * seeds <= room and room - placed.each < settings * seeds
+                assert placed.each % placed.seeds == 0 and placed.seeds in (1, seeds)
+    assert devices.layout([0, 1, 2, 3, 4] * 64, 8) == devices.Layout(8, 40, 5)
+    assert devices.layout([0, 1, 2, 3, 4], 4) == devices.Layout(3, 2, 1)
+    assert devices.layout([0, 0, 1], 1) == devices.Layout(1, 3, 1)
+
+
+FOUR = """
+import json, sys
+import numpy as np, jax
+from sam_jax import RULES, datasets, inputs, losses, training
+row, data = RULES["sam"], inputs.place(datasets.load("digits"))
+fixed = training.Protocol(row((64, 9, 8, 10)), losses.cross_entropy, 300, 1)
+settings = training.Settings(row.rates, np.linspace(1e-4, 1e-2, 10), row.scales)
+*_, (_, runs, _) = training.train(fixed, settings, data, [0, 1] * 5)
+total = [np.asarray(leaf).tobytes().hex()[:4000] for leaf in jax.tree.leaves(runs.synapses)]
+print(json.dumps([jax.local_device_count(), total]))
+"""
+
+
+def test_four_virtual_devices_equal_one():
+    found = []
+    for count in (4, 1):
+        given = os.environ["XLA_FLAGS"] + f" --xla_force_host_platform_device_count={count}"
+        done = subprocess.run(
+            [sys.executable, "-c", FOUR],
+            env=os.environ | {"XLA_FLAGS": given},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    assert (found[0][0], found[1][0]) == (4, 1) and found[0][1] == found[1][1]
+
+
+def test_a_sweep_over_devices_gives_each_setting_its_own_results():
+    data = inputs.place(datasets.load("digits"))
+    settings = [sweep.settings_of("sgd", {"rate_w": rate}) for rate in (0.001, 0.1, 1e6)]
+    low, high, lost = sweep.trials_at_once(protocol("sgd", 6), settings, data, [0, 1])
+    assert all(a["test_accuracy"] < b["test_accuracy"] for a, b in zip(low, high, strict=True))
+    assert all(result["diverged"] for result in lost)
