@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import options
+import processes
 from absl import app, flags, logging
 from options import FLAGS
 from rich.console import Console
@@ -107,17 +108,19 @@ def train_arm(folder, dataset, name, arm, data, seeds, probe, on_epochs) -> None
                 if protocol.auc:
                     row[f"{split}_auc"] = None if lost else losses.macro_auc(measured.scores[i], labels[split])
             rows.append(row | {column: np.round(value[i], 6).tolist() for column, value in probed.items()})
-        records.append(folder, rows)
+        records.append(folder, rows, processes.part())
         on_epochs((epoch - before) * len(seeds))
         before, start = epoch, time.perf_counter()
     if FLAGS.save_synapses:
         stem = "".join(c if c.isalnum() else "_" for c in name)
-        seeds_named = "" if seeds[0] == 0 else f"_from_seed_{seeds[0]}"
+        after_each_other = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+        seeds_named = f"_from_seed_{seeds[0]}" if after_each_other else f"_seeds_{'_'.join(map(str, seeds))}"
+        seeds_named = "" if seeds == list(range(len(seeds))) else seeds_named
         records.save_synapses(folder / f"{dataset.name}_{stem}{seeds_named}.msgpack", runs.synapses)
 
 
-def progress(console: Console) -> Progress:
-    """A progress bar with the time left."""
+def progress() -> Progress:
+    """A progress bar on standard error with the time left; of several processes the first has it."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -125,7 +128,7 @@ def progress(console: Console) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=console,
+        console=Console(stderr=True, quiet=not processes.first()),
     )
 
 
@@ -151,27 +154,34 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
         cells = {d.name: {name: describe(arm, d) for name, arm in plan[d.name].items()} for d in loaded}
         records.check(folder, cells)
         check_images(folder, loaded)
-        flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
-        records.open_run(folder, cells, flags=flagged)
-    manifest, rows = records.read(folder)
-    done = records.finished(manifest, rows)
+        processes.meet("checked")
+        if processes.first():
+            flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
+            records.open_run(folder, cells, flags=flagged)
+            manifest = records.read(folder)[0]
+            manifest["data"] |= {d.name: facts(d) for d in loaded if d.name not in manifest["data"]}
+            records.write_manifest(folder, manifest)
+        processes.meet("opened")
+    asked = [(d.name, name, seed) for d in loaded for name in plan[d.name] for seed in range(FLAGS.seeds)]
+    done = records.finished(*records.read(folder))
+    mine = processes.share([run for run in asked if run not in done])
     todo = {
-        (d.name, name): [seed for seed in range(FLAGS.seeds) if (d.name, name, seed) not in done]
-        for d in loaded
-        for name in plan[d.name]
+        (d.name, name): [run[2] for run in mine if run[:2] == (d.name, name)] for d in loaded for name in plan[d.name]
     }
-    with jax.default_matmul_precision(FLAGS.precision), progress(Console(stderr=True)) as bar:
+    with jax.default_matmul_precision(FLAGS.precision), progress() as bar:
         epochs = sum(cells[d][name]["protocol"]["epochs"] * len(seeds) for (d, name), seeds in todo.items())
         task = bar.add_task("", total=epochs)
         for dataset in loaded:
-            if dataset.name not in manifest["data"]:
-                manifest["data"][dataset.name] = facts(dataset)
-                records.write_manifest(folder, manifest)
             data = inputs.place(dataset)
             for name, arm in plan[dataset.name].items():
                 bar.update(task, description=f"{dataset.name}: {name}")
                 if seeds := todo[dataset.name, name]:
                     train_arm(folder, dataset, name, arm, data, seeds, probe, lambda n: bar.advance(task, n))
+    processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
+    if processes.first():
+        cells = records.read(folder)[0]["cells"]
+        places = {(d, name): place for place, (d, name) in enumerate((d, name) for d in cells for name in cells[d])}
+        records.merge(folder, lambda row: (places[row["dataset"], row["arm"]], row["epoch"], row["seed"]))
     return folder
 
 
@@ -191,8 +201,12 @@ def main_of(compute: Callable[[], pathlib.Path], make: Callable[[pathlib.Path], 
         if REMAKE.value:
             with options.one_line_errors():
                 make(pathlib.Path(REMAKE.value).expanduser())
-        else:
-            make(compute())
+            return
+        with options.one_line_errors():
+            processes.start()
+        folder = compute()
+        if processes.first():
+            make(folder)
 
     for name, value in defaults.items():
         FLAGS.set_default(name, value)

@@ -22,15 +22,15 @@ search.md, stability.png (accuracy and divergence over the rates). An interrupte
 
 import math
 import pathlib
-import time
 
 import jax
 import options
+import processes
+import rungs
 import runner
 import search_report
 from absl import flags
 from options import FLAGS
-from rich.console import Console
 
 from sam_jax import RULES, inputs, records, sweep
 
@@ -46,51 +46,10 @@ KEEP = 4  # a quarter of a rung's trials goes on
 STEPS = (0.6, 1.0, 1.67)  # times the best factor, in the next stage
 
 
-def rung_of(text: str) -> tuple[int, int]:
-    """`10000x3` -> (10000, 3)."""
-    images, _, epochs = text.partition("x")
-    if not (images.isdecimal() and epochs.isdecimal() and int(images) and int(epochs)):
-        raise ValueError(f"{text!r} is no rung, expected IMAGESxEPOCHS, as in 10000x3")
-    return int(images), int(epochs)
-
-
-class Search:
-    """The rows of a search's folder, and the rungs that are still to be run."""
-
-    def __init__(self, folder, data):
-        self.folder, self.data = folder, data
-        self.rows = records.read(folder)[1]
-
-    def rung(self, dataset, rule, stage, trials: list[dict], images: int, epochs: int) -> list[float]:
-        """The scores of the trials of one rung, trained unless the folder has them."""
-        key = {"dataset": dataset.name, "rule": rule, "stage": stage}
-        done = [row for row in self.rows if key.items() <= row.items()]
-        if len(done) < len(trials) * FLAGS.seeds:
-            protocol = runner.protocol_of(runner.Arm(rule), dataset)
-            protocol = protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
-            splits = self.data.splits
-            train = inputs.Split(*(array[:images] for array in splits["train"]))
-            data = self.data._replace(splits={"train": train, "val": splits["val"]})
-            start = time.perf_counter()
-            settings = [sweep.settings_of(rule, numbers) for numbers in trials]
-            found = sweep.trials_at_once(protocol, settings, data, list(range(FLAGS.seeds)))
-            seconds = round((time.perf_counter() - start) / (len(trials) * FLAGS.seeds), 4)
-            common = {"images": min(images, len(splits["train"].images)), "epochs": epochs, "seconds": seconds}
-            done = [
-                {**key, **common, "trial": place, "seed": seed, **result, "numbers": trials[place]}
-                for place, results in enumerate(found)
-                for seed, result in enumerate(results)
-            ]
-            records.append(self.folder, done)
-            self.rows += done
-        of_trial = [[row for row in done if row["trial"] == place] for place in range(len(trials))]
-        return [sweep.score(results, 1 / dataset.classes) for results in of_trial]
-
-
 def ratio_search(search, dataset, rule, on_rung) -> dict:
     """Stage 1: the best of the rule's trials after all rungs."""
     trials = sweep.sample(rule, TRIALS.value)
-    for level, (images, epochs) in enumerate(map(rung_of, RUNGS.value)):
+    for level, (images, epochs) in enumerate(map(rungs.rung_of, RUNGS.value)):
         scores = search.rung(dataset, rule, f"rung {level}", trials, images, epochs)
         best = sweep.survivors(scores, math.ceil(len(trials) / KEEP))
         trials = [trials[place] for place in best]
@@ -103,7 +62,7 @@ def factor_search(search, dataset, winner: dict, rule: str) -> None:
     factors = [float(factor) for factor in FACTORS.value]
     for level, rung in enumerate(FACTOR_RUNGS.value):
         trials = [sweep.scaled(winner, factor) for factor in factors]
-        scores = search.rung(dataset, rule, f"factor {level}", trials, *rung_of(rung))
+        scores = search.rung(dataset, rule, f"factor {level}", trials, *rungs.rung_of(rung))
         best = sweep.survivors(scores, 1)[0]
         factors = [factors[best] * step for step in STEPS]
 
@@ -111,7 +70,7 @@ def factor_search(search, dataset, winner: dict, rule: str) -> None:
 def protocol() -> dict:
     """The search's stages, for the manifest: a search may go on with more of them."""
     for rung in (*RUNGS.value, *FACTOR_RUNGS.value):
-        rung_of(rung)
+        rungs.rung_of(rung)
     stages = {"ratios": {"trials": TRIALS.value, "rungs": RUNGS.value, "keep": f"1/{KEEP}", "seeds": FLAGS.seeds}}
     for level, rung in enumerate(FACTOR_RUNGS.value):
         stages[f"factor {level}"] = {"rung": rung, "factors": STEPS if level else FACTORS.value}
@@ -125,23 +84,29 @@ def run() -> pathlib.Path:
         cells, folder = protocol(), options.out_dir()
         records.check(folder, cells)
         loaded = [options.load(name) for name in options.dataset_names()]
-        flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
-        records.open_run(folder, cells, flags=flagged, spaces=sweep.SPACES)
-        manifest = records.read(folder)[0]
-        manifest["data"] = {dataset.name: runner.facts(dataset) for dataset in loaded}
-        records.write_manifest(folder, manifest)
+        runner.check_images(folder, loaded)
+        processes.meet("checked")
+        if processes.first():
+            flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
+            records.open_run(folder, cells, flags=flagged, spaces=sweep.SPACES)
+            manifest = records.read(folder)[0]
+            manifest["data"] |= {dataset.name: runner.facts(dataset) for dataset in loaded}
+            records.write_manifest(folder, manifest)
+        processes.meet("opened")
     rules = list(dict.fromkeys(RULE_NAMES.value))
-    with jax.default_matmul_precision(FLAGS.precision), runner.progress(Console(stderr=True)) as bar:
+    with jax.default_matmul_precision(FLAGS.precision), runner.progress() as bar:
         task = bar.add_task("", total=len(rules) * (len(RUNGS.value) + len(loaded)))
         winners = {}
         for dataset in loaded:
-            search = Search(folder, inputs.place(dataset))
+            search = rungs.Search(folder, inputs.place(dataset))
             for rule in rules:
                 bar.update(task, description=f"{dataset.name}: {rule}")
                 if rule not in winners:
                     winners[rule] = ratio_search(search, dataset, rule, lambda: bar.advance(task))
                 factor_search(search, dataset, winners[rule], rule)
                 bar.advance(task)
+    if processes.first():
+        records.merge(folder, rungs.order)
     return folder
 
 

@@ -1,7 +1,8 @@
 """A run's folder: `manifest.json`, what was run and on what; `metrics.jsonl`, a row for each result; synapses.
 
 Rows are appended as they come, so that an interrupted run keeps all it has measured. Tables and
-figures are made from these two files alone.
+figures are made from these two files alone. Where several processes write, each has a part of its own,
+`metrics.I.jsonl`, until one of them merges the parts.
 """
 
 import importlib.metadata
@@ -13,7 +14,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import flax.serialization
 import jax
@@ -22,7 +24,7 @@ import numpy as np
 from sam_jax.circuit import Circuit, Synapses
 
 PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
-MANIFEST, METRICS = "manifest.json", "metrics.jsonl"
+MANIFEST, METRICS, PARTS = "manifest.json", "metrics.jsonl", "metrics.*.jsonl"
 
 
 def check(folder: str | os.PathLike, cells: dict | None = None) -> None:
@@ -79,13 +81,26 @@ def open_run(folder: str | os.PathLike, cells: dict, **facts) -> pathlib.Path:
     for dataset, arms in cells.items():
         manifest["cells"].setdefault(dataset, {}).update(arms)
     write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
-    partial = folder / f".{METRICS}.partial"
-    partial.unlink(missing_ok=True)
     started = {run_of(row) for row in rows if row.get("arm") in manifest["cells"].get(row["dataset"], {})}
     dropped = started - finished(manifest, rows)
-    _append(partial, [row for row in rows if run_of(row) not in dropped])
-    partial.replace(folder / METRICS)
+    _replace_rows(folder, [row for row in rows if run_of(row) not in dropped])
     return folder
+
+
+def merge(folder: str | os.PathLike, order: Callable[[dict], Any]) -> None:
+    """Brings the parts of all processes into `metrics.jsonl`, sorted by `order`; nothing where there are none."""
+    if any(pathlib.Path(folder).glob(PARTS)):
+        _replace_rows(pathlib.Path(folder), sorted(read(folder)[1], key=order))
+
+
+def _replace_rows(folder, rows):
+    """Replaces all rows whole, or not at all; a part that an interruption leaves behind holds nothing new."""
+    partial = folder / f".{METRICS}.partial"
+    partial.unlink(missing_ok=True)
+    _append(partial, rows)
+    partial.replace(folder / METRICS)
+    for part in folder.glob(PARTS):
+        part.unlink()
 
 
 def run_of(row: dict) -> tuple[str, str, int]:
@@ -111,9 +126,9 @@ def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:
     partial.replace(pathlib.Path(folder) / MANIFEST)
 
 
-def append(folder: str | os.PathLike, rows: Iterable[dict]) -> None:
-    """Appends rows to `metrics.jsonl`; a number that is not finite becomes null."""
-    _append(pathlib.Path(folder) / METRICS, rows)
+def append(folder: str | os.PathLike, rows: Iterable[dict], part: int | None = None) -> None:
+    """Appends rows to `metrics.jsonl`, or to a process's own part of it; a number that is not finite becomes null."""
+    _append(pathlib.Path(folder) / (METRICS if part is None else PARTS.replace("*", str(part))), rows)
 
 
 def _append(path, rows):
@@ -123,7 +138,9 @@ def _append(path, rows):
 
 
 def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
-    """The manifest and the rows of a run's folder; a last line that an interruption cut short is left out.
+    """The manifest and the rows of a run's folder, those of all parts once each.
+
+    A last line that an interruption cut short is left out.
 
     Raises:
       FileNotFoundError: the folder has no manifest or no rows.
@@ -132,8 +149,9 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
     for name in (MANIFEST, METRICS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
-    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    files = (folder / METRICS, *sorted(folder.glob(PARTS)))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
+    rows = [json.loads(line) for line in dict.fromkeys(lines) if line.endswith("\n")]
     return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), rows
 
 
