@@ -92,7 +92,11 @@ def train_arm(folder, dataset, name, arm, data, seeds, probe, on_epochs) -> None
     protocol, start = protocol_of(arm, dataset), time.perf_counter()
     settings = options.make_settings(arm.rule, dataset.name, **arm.numbers)
     labels = {split: np.asarray(data.splits[split].labels) for split in data.splits}
-    measure = jax.jit(jax.vmap(lambda synapses, data: probe(protocol, settings, data, synapses), in_axes=(0, None)))
+
+    @jax.jit
+    def measure(synapses, data):  # one run after the other, so that what a probe says of one does not hang on the rest
+        return jax.lax.map(lambda of_run: probe(protocol, settings, data, of_run), synapses)
+
     before = 0
     for epoch, runs, metrics in training.train(protocol, settings, data, seeds):
         probed, diverged, metrics = jax.device_get((measure(runs.synapses, data), runs.diverged, metrics))
