@@ -5,6 +5,7 @@ verdicts from the rows. Runs that are in the folder already are not computed aga
 """
 
 import dataclasses
+import operator
 import pathlib
 import sys
 import time
@@ -92,14 +93,10 @@ def train_arm(folder, dataset, name, arm, data, seeds, probe, on_epochs) -> None
     protocol, start = protocol_of(arm, dataset), time.perf_counter()
     settings = options.make_settings(arm.rule, dataset.name, **arm.numbers)
     labels = {split: np.asarray(data.splits[split].labels) for split in data.splits}
-
-    @jax.jit
-    def measure(synapses, data):  # one run after the other, so that what a probe says of one does not hang on the rest
-        return jax.lax.map(lambda of_run: probe(protocol, settings, data, of_run), synapses)
-
+    measure = jax.jit(lambda synapses, data: probe(protocol, settings, data, synapses))
     before = 0
     for epoch, runs, metrics in training.train(protocol, settings, data, seeds):
-        probed, diverged, metrics = jax.device_get((measure(runs.synapses, data), runs.diverged, metrics))
+        synapses, diverged, metrics = jax.device_get((runs.synapses, runs.diverged, metrics))
         seconds = (time.perf_counter() - start) / len(seeds)
         rows = []
         for i, seed in enumerate(seeds):
@@ -111,7 +108,8 @@ def train_arm(folder, dataset, name, arm, data, seeds, probe, on_epochs) -> None
                 row[f"{split}_accuracy"] = None if lost else float(measured.accuracy[i])
                 if protocol.auc:
                     row[f"{split}_auc"] = None if lost else losses.macro_auc(measured.scores[i], labels[split])
-            rows.append(row | {column: np.round(value[i], 6).tolist() for column, value in probed.items()})
+            probed = measure(jax.tree.map(operator.itemgetter(i), synapses), data)
+            rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
         records.append(folder, rows, processes.part())
         on_epochs((epoch - before) * len(seeds))
         before, start = epoch, time.perf_counter()
