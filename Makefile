@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 ARGS ?=
 READY := .venv/.ready
 
-.PHONY: table1 test lint
+.PHONY: table1 test lint bench
 
 table1: $(READY)
 	.venv/bin/python experiments/table1.py $(ARGS)
@@ -15,6 +15,17 @@ test: $(READY)
 lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+# Where JAX finds a GPU, the search too; PLACE names the folder of the measurements.
+PLACE ?= $(shell .venv/bin/python -c 'import jax; print(jax.default_backend())' 2>/dev/null)
+bench: $(READY)
+	.venv/bin/python -m pip install --quiet --editable '.[bench]' $(addprefix --constraint ,$(CONSTRAINTS))
+	mkdir -p benchmarks/results/$(PLACE)
+	for script in steps runs sizes startup $(if $(filter-out cpu,$(PLACE)),search_at_once); do \
+	  .venv/bin/python benchmarks/$$script.py --json=benchmarks/results/$(PLACE)/$$script.json || exit 1; \
+	done
+	.venv/bin/python benchmarks/limits.py --json=benchmarks/limits.json
+	.venv/bin/python benchmarks/report.py
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -13,12 +13,16 @@ def contenders(circuit, settings) -> dict:
 
 
 def runner(step, start: dict, x, labels, steps: int):
-    """`run()`: so many steps from the same start, on one batch; returns the synapses."""
+    """`run()`: so many steps from the same start, on one batch; returns the synapses. On a GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, labels = x.to(device), labels.to(device)
 
     def run(steps=steps):
-        synapses = {name: [m.clone() for m in ms] for name, ms in start.items()}
+        synapses = {name: [m.to(device, copy=True) for m in ms] for name, ms in start.items()}
         for _ in range(steps):
             synapses, _loss = step(synapses, x, labels)
+        if device == "cuda":
+            torch.cuda.synchronize()
         return synapses
 
     return run
