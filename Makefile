@@ -21,10 +21,9 @@ PLACE ?= $(shell .venv/bin/python -c 'import jax; print(jax.default_backend())' 
 bench: $(READY)
 	.venv/bin/python -m pip install --quiet --editable '.[bench]' $(addprefix --constraint ,$(CONSTRAINTS))
 	mkdir -p benchmarks/results/$(PLACE)
-	for script in steps runs sizes startup $(if $(filter-out cpu,$(PLACE)),search_at_once); do \
+	for script in steps runs sizes startup limits $(if $(filter-out cpu,$(PLACE)),search_at_once); do \
 	  .venv/bin/python benchmarks/$$script.py --json=benchmarks/results/$(PLACE)/$$script.json || exit 1; \
 	done
-	.venv/bin/python benchmarks/limits.py --json=benchmarks/limits.json
 	.venv/bin/python benchmarks/report.py
 
 $(READY): pyproject.toml $(CONSTRAINTS)

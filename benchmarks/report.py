@@ -65,6 +65,16 @@ def startup(found: dict) -> str:
     return table(["s", "cold", "with the compilation cache"], [[n, f"{cold[n]:.2f}", f"{cached[n]:.2f}"] for n in cold])
 
 
+def limits(found: dict) -> str:
+    rows = [
+        [f"SAM's step over SGD's, {row['size']} (by count {row['counted_ratio']:.2f})", f"{row['ratio']:.2f}", "1.6"]
+        for row in found["steps"]
+    ]
+    rows.append(["memory of a run on 60,000 images of CIFAR-10's size", f"{found['memory_gb']:.2f} GB", "2 GB"])
+    rows.append(["`import sam_jax`", f"{found['import_s']:.2f} s", "1 s"])
+    return table(["what", "measured", "limit"], rows)
+
+
 def search(found: dict) -> str:
     size = f"{found['settings']} settings × {found['seeds']} seeds × {found['epochs']} epochs"
     eager = f"{found['eager_s']:,.0f}" if found["eager_s"] else "not measured"
@@ -80,6 +90,7 @@ SECTIONS = {
     "runs": ("Runs at once", runs),
     "sizes": ("Widths, depths, d̄/d", sizes),
     "startup": ("Start-up", startup),
+    "limits": ("What the project promises of itself", limits),
     "search_at_once": ("The search at once", search),
 }
 

@@ -21,7 +21,7 @@ from options import FLAGS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sam_jax import datasets, inputs, losses, probes, records, training
+from sam_jax import datasets, inputs, losses, memory, probes, records, training
 from sam_jax.catalogue import SPLITS
 
 REMAKE = flags.DEFINE_string("remake", None, "make the tables and the figures of this run's folder again, and stop")
@@ -144,6 +144,22 @@ def check_images(folder: pathlib.Path, loaded: list[datasets.Dataset]) -> None:
             )
 
 
+def needs(arms: dict[str, Arm], dataset: datasets.Dataset) -> dict[str, memory.Need]:
+    """What each arm needs of memory; the largest is told on standard error.
+
+    Raises:
+      ValueError: not even one run of an arm fits the device.
+    """
+    images = sum(getattr(dataset, split).images.nbytes for split in SPLITS)
+    protocols = {name: protocol_of(arm, dataset) for name, arm in arms.items()}
+    found = {name: memory.need(p.circuit, p.batch_size, images) for name, p in protocols.items()}
+    largest = max(found, key=lambda name: found[name].run)
+    memory.at_once(found[largest], 1, memory.free())
+    if processes.first():
+        print(f"{dataset.name}: a run of {largest} needs {memory.describe(found[largest])}", file=sys.stderr)
+    return found
+
+
 def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
     """Trains every arm on every data set, but for the runs that the folder holds; returns the folder."""
     with options.one_line_errors():
@@ -156,6 +172,7 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
         cells = {d.name: {name: describe(arm, d) for name, arm in plan[d.name].items()} for d in loaded}
         records.check(folder, cells)
         check_images(folder, loaded)
+        sizes = {dataset.name: needs(plan[dataset.name], dataset) for dataset in loaded}
         processes.meet("checked")
         if processes.first():
             flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
@@ -177,8 +194,11 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
             data = inputs.place(dataset)
             for name, arm in plan[dataset.name].items():
                 bar.update(task, description=f"{dataset.name}: {name}")
-                if seeds := todo[dataset.name, name]:
-                    train_arm(folder, dataset, name, arm, data, seeds, probe, lambda n: bar.advance(task, n))
+                seeds, needed = todo[dataset.name, name], sizes[dataset.name][name]._replace(shared=0)
+                fit = memory.at_once(needed, len(seeds), memory.free()) * jax.local_device_count()
+                for place in range(0, len(seeds), max(1, fit)):
+                    some = seeds[place : place + fit]
+                    train_arm(folder, dataset, name, arm, data, some, probe, lambda n: bar.advance(task, n))
     processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
     if processes.first():
         cells = records.read(folder)[0]["cells"]

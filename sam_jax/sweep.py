@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy.stats import qmc
 
-from sam_jax import inputs, training
+from sam_jax import inputs, memory, training
 from sam_jax.circuit import PATHWAYS, Synapses
 from sam_jax.mirror import Mirroring
 from sam_jax.rules import RULES
@@ -84,11 +84,17 @@ def settings_of(rule: str, numbers: dict[str, float]) -> training.Settings:
 def trials_at_once(
     protocol: training.Protocol, settings: list[training.Settings], data: inputs.Data, seeds: list[int]
 ) -> list[list[dict]]:
-    """Trains every setting with every seed in one compiled program.
+    """Trains every setting with every seed in one compiled program, or in as few as the devices' memory allows.
 
     Returns, for each setting and seed, the last epoch's accuracy on every split of `data` (`val_accuracy`, ...)
     and `diverged`; a diverged run has accuracy None.
     """
+    images = sum(split.images.nbytes for split in data.splits.values())
+    needed = memory.need(protocol.circuit, protocol.batch_size, images)
+    fit = memory.at_once(needed, len(settings) * len(seeds), memory.free()) * jax.local_device_count()
+    if len(settings) > (most := max(1, fit // len(seeds))):
+        first = trials_at_once(protocol, settings[:most], data, seeds)
+        return first + trials_at_once(protocol, settings[most:], data, seeds)
     each = jax.tree.map(lambda *leaves: np.repeat(np.array(leaves, float), len(seeds)), *settings)
     *_, (_, runs, metrics) = training.train(protocol, each, data, list(seeds) * len(settings))
     diverged, metrics = jax.device_get((runs.diverged, metrics))

@@ -1,0 +1,71 @@
+"""What runs need of memory, counted before anything is compiled, and how many of them fit a device at once."""
+
+import pathlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sam_jax.circuit import PATHWAYS, Circuit
+
+COPIES = 3  # of the synapses: before an epoch (to which a diverged run returns), in training, and their update
+SHARE = 0.9  # of what is free that runs may take
+
+
+class Need(NamedTuple):
+    """Bytes: the stored synapses of a run by pathway, all that a run needs in training, what all runs share."""
+
+    pathways: dict[str, int]
+    run: int
+    shared: int
+
+
+def need(circuit: Circuit, batch_size: int, images: int = 0) -> Need:
+    """The bytes of training a circuit in JAX's default float, on uint8 images of so many bytes in all."""
+    size = np.dtype(jax.dtypes.canonicalize_dtype(float)).itemsize
+    shapes = circuit.shapes._asdict()
+    pathways = {p: size * sum(post * pre for post, pre in shapes[p]) for p in PATHWAYS if shapes[p]}
+    # x and its pixels; h, φ(h), φ'(h) and what is received upstream; h̄ downstream.
+    neurons = 2 * circuit.widths[0] + 4 * sum(circuit.widths[1:]) + 2 * sum(circuit.downstream_widths)
+    # Eq. (9)'s batch average, before V is multiplied: [d_l, d̄_{l+1}].
+    averages = max((v[1] * w_bar[1] for v, w_bar in zip(shapes["v"], shapes["w_bar"], strict=False)), default=0)
+    return Need(pathways, COPIES * sum(pathways.values()) + size * (batch_size * neurons + averages), images)
+
+
+def free(device: jax.Device | None = None) -> int | None:
+    """Bytes that a device (the first local one by default) can still give; None where it cannot be told."""
+    device = device or jax.local_devices()[0]
+    if stats := device.memory_stats():
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    try:
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def at_once(needed: Need, runs: int, available: int | None) -> int:
+    """How many of so many runs fit a device together.
+
+    Raises:
+      ValueError: not even one does.
+    """
+    if available is None:
+        return runs
+    fit = int((SHARE * available - needed.shared) / needed.run)
+    if fit < 1:
+        raise ValueError(f"a run needs {describe(needed)}, but {readable(available)} are free: use narrower streams")
+    return min(runs, fit)
+
+
+def describe(needed: Need) -> str:
+    """`1.2 GB (w 2.8 MB, v ..., 3 copies in training), and 180 MB for the images`."""
+    pathways = ", ".join(f"{pathway} {readable(size)}" for pathway, size in needed.pathways.items())
+    images = f", and {readable(needed.shared)} for the images" if needed.shared else ""
+    return f"{readable(needed.run)} (synapses: {pathways}; {COPIES} copies in training){images}"
+
+
+def readable(size: int) -> str:
+    """Bytes in powers of 1000, three digits."""
+    power = next((power for power in range(3) if size < 999.5 * 1000**power), 3)
+    return f"{size / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"

@@ -1,0 +1,90 @@
+"""Memory is counted as it is stored, never below XLA's plan; what cannot fit is refused; chunks change nothing."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sam_jax as sj
+from sam_jax import datasets, devices, inputs, losses, memory, sweep, training
+
+WIDE = sj.sam((784, 300, 200, 10), (900, 500))
+
+
+def test_each_pathway_has_the_bytes_of_its_matrices():
+    state = sj.init(WIDE, jax.random.key(0))
+    held = {p: sum(m.nbytes for m in matrices) for p, matrices in state.synapses._asdict().items()}
+    assert memory.need(WIDE, 10).pathways == held
+    assert memory.need(sj.sgd((784, 30, 10)), 10).pathways == {"w": 4 * 30 * (784 + 10)}
+
+
+@pytest.mark.parametrize("circuit", [WIDE, sj.sgd(WIDE.widths), sj.kp(WIDE.widths), sj.sam((784, 50, 10))])
+def test_a_run_needs_no_more_than_is_counted_and_not_much_less(circuit):
+    """XLA's own plan of a compiled epoch, the images apart: between a third of the count and the count."""
+    split = inputs.Split(np.zeros((512, 784), np.uint8), np.zeros(512, int))
+    data = inputs.Data({"train": split}, jnp.zeros((1, 784)), jnp.ones(()))
+    protocol = training.Protocol(circuit, losses.cross_entropy, 256, 1)
+    settings = training.Settings(sj.Synapses(0.1, 0.1, 0.1, 0.1), 0.0, sj.Synapses(1.0, 1.0, 1.0, 1.0))
+    settings = jax.tree.map(lambda number: jnp.full(1, number, float), settings)
+    placed, keys = devices.layout([0], 1), jax.random.key(0)[None]
+    runs, _ = jax.eval_shape(lambda s, d, k: training.start_runs(protocol, placed, s, d, k), settings, data, keys)
+    lowered = training.advance_runs.lower(protocol, placed, settings, data, runs, jnp.array([1]))
+    plan = lowered.compile().memory_analysis()
+    used = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    evaluation = 4 * 512 * (784 + 2 * sum(circuit.widths[1:]))  # all images at once here; in a run, a thousand
+    counted = memory.need(circuit, 256, split.images.nbytes)
+    assert counted.run / 3 <= used - counted.shared <= counted.run + evaluation
+
+
+def test_what_fits_is_run_together_and_what_cannot_fit_is_refused_in_one_line():
+    needed = memory.Need({"w": 2_000_000, "v": 500}, 8_000_000, 1_000_000)
+    assert memory.at_once(needed, 7, None) == 7
+    assert memory.at_once(needed, 7, 1_000_000_000) == 7
+    assert memory.at_once(needed, 7, 40_000_000) == 4  # 0.9 x 40 - 1 = 35 = 4 x 8 + 3
+    with pytest.raises(ValueError, match="a run needs 8 MB") as raised:
+        memory.at_once(needed, 7, 9_000_000)
+    assert str(raised.value) == (
+        "a run needs 8 MB (synapses: w 2 MB, v 500 bytes; 3 copies in training), and 1 MB for the images, "
+        "but 9 MB are free: use narrower streams"
+    )
+
+
+def test_sizes_are_readable():
+    assert [memory.readable(size) for size in (0, 999, 1000, 999_600, 4_070_000, 12_345_000_000)] == [
+        "0 bytes",
+        "999 bytes",
+        "1 kB",
+        "1 MB",
+        "4.07 MB",
+        "12.3 GB",
+    ]
+
+
+def test_a_device_can_tell_what_is_free():
+    available = memory.free()
+    assert available is None or available > 10**7
+
+
+def test_trials_in_chunks_are_the_trials_at_once(monkeypatch):
+    data = inputs.place(datasets.load("digits"))
+    protocol = training.Protocol(sj.sgd((64, 9, 10)), losses.cross_entropy, 300, 2)
+    settings = [sweep.settings_of("sgd", {"rate_w": rate}) for rate in (0.01, 0.1, 0.3, 0.5, 0.6)]
+    together = sweep.trials_at_once(protocol, settings, data, [0, 1])
+    counts, plain = [], training.train
+    monkeypatch.setattr(training, "train", lambda p, s, d, seeds: counts.append(len(seeds)) or plain(p, s, d, seeds))
+    needed = memory.need(protocol.circuit, 300, sum(split.images.nbytes for split in data.splits.values()))
+    monkeypatch.setattr(memory, "free", lambda: int((needed.shared + 2.5 * needed.run) / memory.SHARE))
+    assert sweep.trials_at_once(protocol, settings, data, [0, 1]) == together
+    assert counts == [4, 4, 2]  # two runs on each of two devices
+
+
+def test_the_widest_circuit_of_the_scaling_notes_is_counted_at_once():
+    """d̄ = 8 x 4096, three hidden layers: counted without making a matrix."""
+    wide = dataclasses.replace(sj.sam((3072, 4096, 4096, 4096, 10)), downstream_widths=(8 * 4096,) * 3)
+    found = memory.need(wide, 256)
+    assert found.pathways["w_bar"] == 4 * (2 * 32768**2 + 32768 * 10)
+    assert found.pathways["v"] == found.pathways["v_bar"] == 4 * 3 * 32768 * 4096
+    with pytest.raises(ValueError, match="w_bar 8.59 GB"):
+        memory.at_once(found, 1, 24 * 10**9)
