@@ -24,7 +24,7 @@ bench: $(READY)
 	for script in steps runs sizes startup limits $(if $(filter-out cpu,$(PLACE)),search_at_once); do \
 	  .venv/bin/python benchmarks/$$script.py --json=benchmarks/results/$(PLACE)/$$script.json || exit 1; \
 	done
-	.venv/bin/python benchmarks/report.py
+	.venv/bin/python benchmarks/page.py
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

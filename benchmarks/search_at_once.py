@@ -66,7 +66,7 @@ def measure() -> None:
         compiled = time.perf_counter() - start
         plan = program.memory_analysis()
         start = time.perf_counter()
-        state, metrics = jax.block_until_ready(program(settings, data, state, epochs))
+        state, _ = jax.block_until_ready(program(settings, data, state, epochs))
         searched = time.perf_counter() - start
     steps = len(seeds) * EPOCHS.value * (IMAGES.value // workload.BATCH)
     found = {

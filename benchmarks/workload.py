@@ -7,7 +7,7 @@ import time
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import app, flags, logging
 
 from sam_jax import RULES, init, losses, records, training
 
@@ -129,6 +129,7 @@ def main(measure) -> None:
     """A benchmark's script: no arguments but flags; products at full float32 precision."""
 
     def started(argv):
+        logging.set_verbosity(logging.WARNING)
         if len(argv) > 1:
             raise app.UsageError(f"{argv[1]!r} is no flag: --json=FILE is the only one")
         with jax.default_matmul_precision("highest"):

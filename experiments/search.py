@@ -85,6 +85,8 @@ def run() -> pathlib.Path:
         records.check(folder, cells)
         loaded = [options.load(name) for name in options.dataset_names()]
         runner.check_images(folder, loaded)
+        for dataset in loaded:
+            runner.needs({rule: runner.Arm(rule) for rule in RULE_NAMES.value}, dataset)
         processes.meet("checked")
         if processes.first():
             flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}

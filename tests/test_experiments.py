@@ -158,6 +158,7 @@ WRONG = [
         "--loss=cross_entropy needs one label for each image, chestmnist has several",
     ),
     (("--batch_size=1296",), "batch_size is 1296, expected at most the 1295 training images of digits"),
+    (("--hidden_widths=1000000,1000000,1000000",), "are free: use narrower streams"),
     (("--out_dir=full",), "out_dir full is not an empty folder: give another, or move it away"),
 ]
 

@@ -86,5 +86,5 @@ def test_the_widest_circuit_of_the_scaling_notes_is_counted_at_once():
     found = memory.need(wide, 256)
     assert found.pathways["w_bar"] == 4 * (2 * 32768**2 + 32768 * 10)
     assert found.pathways["v"] == found.pathways["v_bar"] == 4 * 3 * 32768 * 4096
-    with pytest.raises(ValueError, match="w_bar 8.59 GB"):
+    with pytest.raises(ValueError, match=r"w_bar 8\.59 GB"):
         memory.at_once(found, 1, 24 * 10**9)

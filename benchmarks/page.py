@@ -1,6 +1,6 @@
 """README.md's numbers, made from the stored measurements: floor, measured, gap.
 
-python benchmarks/report.py        # after `make bench`; rewrites what stands between the two marks of README.md
+python benchmarks/page.py        # after `make bench`; rewrites what stands between the two marks of README.md
 """
 
 import json

@@ -1,0 +1,83 @@
+"""The benchmarks' count is what XLA compiles, their page is made of stored measurements, the search at once runs."""
+
+import json
+import math
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import sam_jax as sj
+from sam_jax import losses, training
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "benchmarks"))
+import page
+import workload
+
+HERE = pathlib.Path(page.__file__).parent
+
+
+def products(protocol, batch: int) -> int:
+    """Multiply-adds of all matrix products of a compiled step, read off its program, each once."""
+    settings = workload.settings_of("sam")
+    synapses = sj.init(protocol.circuit, jax.random.key(0)).synapses
+    optimizer = training.make_optimizer(protocol, settings, 1)
+
+    def step(synapses, x, labels):
+        opt_state = optimizer.init(synapses)
+        return training.train_step(protocol, settings, optimizer, synapses, opt_state, x, labels, jax.random.key(0))[0]
+
+    x, labels = jnp.zeros((batch, protocol.circuit.widths[0])), jnp.zeros(batch, int)
+    text = jax.jit(step).lower(synapses, x, labels).compile().as_text()
+    shapes = dict(re.findall(r"(%[\w.-]+) = f32\[([\d,]*)\]", text))
+    count = 0
+    for result, left, contracted in re.findall(
+        r"= f32\[([\d,]*)\]\S* dot\((?:f32\[[\d,]*\]\S* )?(%[\w.-]+),.*lhs_contracting_dims={(\d)}", text
+    ):
+        count += math.prod(map(int, result.split(","))) * int(shapes[left].split(",")[int(contracted)])
+    return count
+
+
+@pytest.mark.parametrize(
+    "circuit",
+    [sj.sgd((40, 30, 20, 10)), sj.fa((40, 30, 20, 10)), sj.kp((40, 30, 20, 10)), sj.sam((40, 30, 20, 10), (50, 15))],
+    ids=["sgd", "fa", "kp", "sam"],
+)
+def test_the_counted_products_are_those_of_the_compiled_step(circuit):
+    batch = 64
+    protocol = training.Protocol(circuit, losses.cross_entropy, batch, 1)
+    counted = workload.multiply_adds(circuit, batch) * batch
+    assert counted <= products(protocol, batch) < counted + batch  # the count is for an example, rounded down
+
+
+def test_a_pathways_bytes_are_counted():
+    state = sj.init(sj.sam((40, 30, 20, 10), (50, 15)), jax.random.key(0))
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.synapses))
+    assert workload.synapse_bytes(sj.sam((40, 30, 20, 10), (50, 15))) == held
+
+
+def test_the_page_of_measurements_is_made_of_the_stored_ones(tmp_path, monkeypatch):
+    shutil.copytree(HERE / "results", tmp_path / "results")
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    before, after = text[: text.index(page.BEGIN)], text[text.index(page.END) :]
+    (tmp_path / "README.md").write_text(f"{before}{page.BEGIN}\nold\n{after}", encoding="utf-8")
+    monkeypatch.setattr(page, "HERE", tmp_path)
+    page.main()
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+    assert "sam, CIFAR-10" in text and "Not run here." in text
+
+
+def test_the_search_at_once_runs(tmp_path):
+    small = ("--settings=2", "--seeds=2", "--epochs=1", "--images=256", "--json=found.json")
+    command = [sys.executable, HERE / "search_at_once.py", *small]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    counted = 2 * 2 * 2 * 256 * workload.multiply_adds(sj.sam((3072, 200, 200, 200, 10)))
+    assert math.isclose(found["floor_flop_s"], counted / found["ceilings"]["gflops"] / 1e9 / found["devices"])
+    assert found["search_s"] > 0 and found["compile_s"] > 0 and found["diverged"] == 0
