@@ -235,10 +235,7 @@ def train(
     plain = protocol._replace(interventions=(), evaluate_every=1)
     runs, metrics = start_runs(plain, placed, settings, data, keys)
 
-    def real(tree):
-        return jax.tree.map(lambda leaf: leaf[:count], tree) if len(keys) > count else tree
-
-    yield 0, *real((runs, metrics))
+    yield 0, *devices.without_padding((runs, metrics), count, placed)
     epoch, due = 0, {i.epoch for i in protocol.interventions} | {protocol.epochs}
     while epoch < protocol.epochs:
         now, synapses = intervene(circuit, runs.synapses, protocol.interventions, epoch)
@@ -247,4 +244,4 @@ def train(
         runs = runs._replace(synapses=synapses)
         runs, metrics = advance_runs(plain._replace(circuit=now), placed, settings, data, runs, epochs)
         epoch = until
-        yield epoch, *real((runs, metrics))
+        yield epoch, *devices.without_padding((runs, metrics), count, placed)

@@ -34,11 +34,31 @@ def test_runs_over_two_devices_equal_runs_on_one_bit_for_bit(rule, seeds, monkey
     """Three settings of two seeds fill two devices unevenly, a setting of two seeds evenly; the third is no grid."""
     assert jax.local_device_count() == 2
     spread = trained(rule, seeds)
-    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(spread)} <= {1, 2}
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     alone = trained(rule, seeds)
     for a, b in zip(jax.tree.leaves(spread), jax.tree.leaves(alone), strict=True):
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+@pytest.mark.parametrize("seeds", [(0, 1), (0, 1, 2)], ids=str)
+def test_the_devices_exchange_nothing(seeds):
+    """No collective operation in either program, nor in what drops the padding."""
+    data, row = inputs.place(datasets.load("digits")), sj.RULES["sam"]
+    placed = devices.layout(list(seeds), 2)
+    data = devices.everywhere(data, placed)
+    keys = devices.padded(jax.random.split(jax.random.key(0), len(seeds)), placed)
+    settings = training.Settings(row.rates, row.decay, row.scales)
+    settings = jax.tree.map(lambda number: jax.numpy.full(len(keys), number, float), settings)
+    begin = training.start_runs.lower(protocol("sam"), placed, settings, data, keys).compile()
+    runs, _ = training.start_runs(protocol("sam"), placed, settings, data, keys)
+    epochs = jax.numpy.array([1, 2])
+    go_on = training.advance_runs.lower(protocol("sam"), placed, settings, data, runs, epochs).compile()
+    for program in (begin, go_on):
+        text = program.as_text()
+        assert not any(word in text for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"))
+    kept = devices.without_padding(runs, len(seeds), placed)
+    assert all(len(leaf) == len(seeds) for leaf in jax.tree.leaves(kept))
+    assert (jax.random.key_data(kept.key) == jax.random.key_data(keys[: len(seeds)])).all()
 
 
 def test_two_devices_hold_half_of_the_runs_each():
