@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
 import workload
 from rich.console import Console
 from rich.table import Table
@@ -46,13 +45,8 @@ def step_ratios() -> list[dict]:
 def peak_memory() -> float:
     """GB of the largest process of a whole table1.py on random images of CIFAR-10's size."""
     script = pathlib.Path(__file__).parent.parent / "experiments" / "table1.py"
-    random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        arrays = {}
-        for split, n in (("train", 50_000), ("test", 10_000)):
-            arrays[f"{split}_images"] = random.integers(256, size=(n, 32, 32, 3), dtype=np.uint8)
-            arrays[f"{split}_labels"] = random.integers(10, size=n).astype(np.uint8)
-        np.savez(pathlib.Path(folder) / "random.npz", **arrays)
+        workload.random_images(folder)
         command = [sys.executable, script, "--dataset=random.npz", "--epochs=1", "--out_dir=out"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere

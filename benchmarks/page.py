@@ -6,13 +6,10 @@ python benchmarks/page.py        # after `make bench`; rewrites what stands betw
 import json
 import pathlib
 
+from sam_jax.tables import grid
+
 HERE = pathlib.Path(__file__).parent
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
-
-
-def table(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def machine(found: dict) -> str:
@@ -38,7 +35,7 @@ def steps(found: dict) -> str:
         rows.append([f"{row['rule']}, {row['size']}{wider}", *measured, f"{over['compile']:.2f}"])
     columns = ["a step, ms", "floor", "sam_jax", "gap ×", "of the ceiling", "eager", "eager ÷ ours", "compile ÷ ours"]
     title = f"Ceilings: matrix product {peak:.0f} GFLOP/s, memory {found['ceilings']['copy_gb_s']:.1f} GB/s.\n\n"
-    return title + table(columns, rows)
+    return title + grid(columns, rows)
 
 
 def runs(found: dict) -> str:
@@ -46,7 +43,7 @@ def runs(found: dict) -> str:
         [str(r["runs"]), f"{r['models_steps_per_s']:.0f}", f"{r['cost']:.2f}", f"{r['bytes_each'] / 1e6:.1f}"]
         for r in found["runs"]
     ]
-    return table(["runs at once", "models × steps / s", "cost of a run against one alone", "planned MB a run"], rows)
+    return grid(["runs at once", "models × steps / s", "cost of a run against one alone", "planned MB a run"], rows)
 
 
 def sizes(found: dict) -> str:
@@ -57,12 +54,12 @@ def sizes(found: dict) -> str:
             name = f"{sweep}: {len(entry['hidden'])} × {entry['hidden'][0]}, {entry['ratio']:g}"
             numbers = f"{entry['synapse_bytes'] / 1e6:.2f}", f"{floor:.2f}", f"{entry['ms']:.2f}"
             rows.append([name, *numbers, f"{entry['ms'] / floor:.2f}"])
-    return table(["sweep: hidden layers, d̄/d", "synapses MB", "floor ms", "measured ms", "gap ×"], rows)
+    return grid(["sweep: hidden layers, d̄/d", "synapses MB", "floor ms", "measured ms", "gap ×"], rows)
 
 
 def startup(found: dict) -> str:
     cold, cached = found["startup_s"]["cold"], found["startup_s"]["cached"]
-    return table(["s", "cold", "with the compilation cache"], [[n, f"{cold[n]:.2f}", f"{cached[n]:.2f}"] for n in cold])
+    return grid(["s", "cold", "with the compilation cache"], [[n, f"{cold[n]:.2f}", f"{cached[n]:.2f}"] for n in cold])
 
 
 def limits(found: dict) -> str:
@@ -72,7 +69,7 @@ def limits(found: dict) -> str:
     ]
     rows.append(["memory of a run on 60,000 images of CIFAR-10's size", f"{found['memory_gb']:.2f} GB", "2 GB"])
     rows.append(["`import sam_jax`", f"{found['import_s']:.2f} s", "1 s"])
-    return table(["what", "measured", "limit"], rows)
+    return grid(["what", "measured", "limit"], rows)
 
 
 def search(found: dict) -> str:
@@ -80,7 +77,7 @@ def search(found: dict) -> str:
     eager = f"{found['eager_s']:,.0f}" if found["eager_s"] else "not measured"
     floor = max(found["floor_bytes_s"], found["floor_flop_s"])
     row = [size, f"{floor:.1f}", f"{found['search_s']:.1f}", f"{found['search_s'] / floor:.2f}"]
-    return table(
+    return grid(
         ["search, s", "floor", "measured", "gap ×", "compile", "eager"], [[*row, f"{found['compile_s']:.0f}", eager]]
     )
 
@@ -108,7 +105,7 @@ def main() -> None:
     readme = HERE / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    readme.write_text(before + "\n\n" + "\n\n".join(parts) + "\n\n" + after, encoding="utf-8")
+    readme.write_text(before + "\n\n" + "\n\n".join(part.rstrip() for part in parts) + "\n\n" + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

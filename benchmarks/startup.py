@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
 import workload
 from rich.console import Console
 from rich.table import Table
@@ -52,13 +51,8 @@ def child(path, **environment) -> dict:
 
 
 def measure() -> None:
-    random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        path, arrays = pathlib.Path(folder) / "random.npz", {}
-        for split, n in (("train", 50_000), ("test", 10_000)):
-            arrays[f"{split}_images"] = random.integers(256, size=(n, 32, 32, 3), dtype=np.uint8)
-            arrays[f"{split}_labels"] = random.integers(10, size=n).astype(np.uint8)
-        np.savez(path, **arrays)
+        path = workload.random_images(folder)
         cache = {"JAX_COMPILATION_CACHE_DIR": str(pathlib.Path(folder) / "cache")}
         cache["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         child(path, **cache)  # fills it

@@ -7,9 +7,10 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import app, flags, logging
 
-from sam_jax import RULES, init, losses, records, training
+from sam_jax import init, losses, memory, records, sweep, training
 
 JSON = flags.DEFINE_string("json", None, "also write the measurements to this file")
 BATCH = 256
@@ -35,7 +36,7 @@ def multiply_adds(circuit, batch: int = BATCH) -> int:
 
 def synapse_bytes(circuit) -> int:
     """Of all stored pathways, float32."""
-    return 4 * sum(post * pre for shapes in circuit.shapes for post, pre in shapes)
+    return sum(memory.need(circuit, BATCH).pathways.values())
 
 
 def protocol_of(circuit, **fields) -> training.Protocol:
@@ -46,11 +47,8 @@ def protocol_of(circuit, **fields) -> training.Protocol:
 
 def settings_of(rule: str, factor: float = 1.0) -> training.Settings:
     """The rule's numbers, its rates multiplied."""
-    row = RULES[rule]
-    rates = jax.tree.map(lambda rate: factor * rate, row.rates)
-    return training.Settings(
-        rates, row.decay, row.scales, row.mirroring or training.Settings._field_defaults["mirroring"]
-    )
+    settings = sweep.settings_of(rule, {})
+    return settings._replace(rates=jax.tree.map(lambda rate: factor * rate, settings.rates))
 
 
 def arguments(protocol, settings, steps: int) -> tuple:
@@ -114,6 +112,16 @@ def ceilings() -> dict:
     turns = in_turn(runs, 20)
     gflops, copied = 2 * 2048**3 / median(turns, "product") / 1e9, 2 * x.nbytes / median(turns, "copy") / 1e9
     return {"gflops": gflops, "copy_gb_s": copied}
+
+
+def random_images(folder) -> pathlib.Path:
+    """One's own .npz of 60,000 random images of CIFAR-10's size, in the folder."""
+    random, path, arrays = np.random.default_rng(0), pathlib.Path(folder) / "random.npz", {}
+    for split, n in (("train", 50_000), ("test", 10_000)):
+        arrays[f"{split}_images"] = random.integers(256, size=(n, 32, 32, 3), dtype=np.uint8)
+        arrays[f"{split}_labels"] = random.integers(10, size=n).astype(np.uint8)
+    np.savez(path, **arrays)
+    return path
 
 
 def write(found: dict, **versions) -> None:

@@ -10,7 +10,7 @@ from sam_jax import RULES, inputs, records, sweep
 
 
 def order(row: dict) -> tuple:
-    """Where a row stands in a search that one process has made."""
+    """The order of a search's rows: data set, rule, stage (rungs, then factors), trial, seed."""
     return (
         row["dataset"],
         list(RULES).index(row["rule"]),

@@ -115,9 +115,10 @@ def train_arm(folder, dataset, name, arm, data, seeds, probe, on_epochs) -> None
         before, start = epoch, time.perf_counter()
     if FLAGS.save_synapses:
         stem = "".join(c if c.isalnum() else "_" for c in name)
-        after_each_other = seeds == list(range(seeds[0], seeds[0] + len(seeds)))
-        seeds_named = f"_from_seed_{seeds[0]}" if after_each_other else f"_seeds_{'_'.join(map(str, seeds))}"
-        seeds_named = "" if seeds == list(range(len(seeds))) else seeds_named
+        if seeds != list(range(seeds[0], seeds[0] + len(seeds))):
+            seeds_named = f"_seeds_{'_'.join(map(str, seeds))}"
+        else:
+            seeds_named = f"_from_seed_{seeds[0]}" if seeds[0] else ""
         records.save_synapses(folder / f"{dataset.name}_{stem}{seeds_named}.msgpack", runs.synapses)
 
 
@@ -142,6 +143,23 @@ def check_images(folder: pathlib.Path, loaded: list[datasets.Dataset]) -> None:
             raise FileExistsError(
                 f"out_dir {folder} holds runs on other images called {dataset.name}: give another folder"
             )
+
+
+def open_run(folder: pathlib.Path, cells: dict, loaded: list[datasets.Dataset], **more) -> None:
+    """Opens the folder for all processes, its manifest holding the flags, the data sets' facts and what is given.
+
+    Raises:
+      FileExistsError: it holds other runs, or runs on other images of the same name.
+    """
+    check_images(folder, loaded)
+    processes.meet("checked")
+    if processes.first():
+        flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
+        records.open_run(folder, cells, flags=flagged, **more)
+        manifest = records.read(folder)[0]
+        manifest["data"] |= {d.name: facts(d) for d in loaded if d.name not in manifest["data"]}
+        records.write_manifest(folder, manifest)
+    processes.meet("opened")
 
 
 def needs(arms: dict[str, Arm], dataset: datasets.Dataset) -> dict[str, memory.Need]:
@@ -171,16 +189,8 @@ def run(arms: Arms, probe: Probe = align) -> pathlib.Path:
         plan = {dataset.name: arms(dataset.name) for dataset in loaded}
         cells = {d.name: {name: describe(arm, d) for name, arm in plan[d.name].items()} for d in loaded}
         records.check(folder, cells)
-        check_images(folder, loaded)
         sizes = {dataset.name: needs(plan[dataset.name], dataset) for dataset in loaded}
-        processes.meet("checked")
-        if processes.first():
-            flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
-            records.open_run(folder, cells, flags=flagged)
-            manifest = records.read(folder)[0]
-            manifest["data"] |= {d.name: facts(d) for d in loaded if d.name not in manifest["data"]}
-            records.write_manifest(folder, manifest)
-        processes.meet("opened")
+        open_run(folder, cells, loaded)
     asked = [(d.name, name, seed) for d in loaded for name in plan[d.name] for seed in range(FLAGS.seeds)]
     done = records.finished(*records.read(folder))
     mine = processes.share([run for run in asked if run not in done])

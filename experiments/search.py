@@ -84,17 +84,9 @@ def run() -> pathlib.Path:
         cells, folder = protocol(), options.out_dir()
         records.check(folder, cells)
         loaded = [options.load(name) for name in options.dataset_names()]
-        runner.check_images(folder, loaded)
         for dataset in loaded:
             runner.needs({rule: runner.Arm(rule) for rule in RULE_NAMES.value}, dataset)
-        processes.meet("checked")
-        if processes.first():
-            flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}
-            records.open_run(folder, cells, flags=flagged, spaces=sweep.SPACES)
-            manifest = records.read(folder)[0]
-            manifest["data"] |= {dataset.name: runner.facts(dataset) for dataset in loaded}
-            records.write_manifest(folder, manifest)
-        processes.meet("opened")
+        runner.open_run(folder, cells, loaded, spaces=sweep.SPACES)
     rules = list(dict.fromkeys(RULE_NAMES.value))
     with jax.default_matmul_precision(FLAGS.precision), runner.progress() as bar:
         task = bar.add_task("", total=len(rules) * (len(RUNGS.value) + len(loaded)))

@@ -48,22 +48,27 @@ def at(name, factor):
     return name if factor == 1 else f"{name}, rates × {factor:g}"
 
 
+def tried(rows, dataset, name):
+    """A variant's arms, one for each factor."""
+    arms = dict.fromkeys(row["arm"] for row in rows if row["dataset"] == dataset)
+    return [arm for arm in arms if arm == name or arm.startswith(f"{name}, rates")]
+
+
 def chosen(manifest, rows, dataset):
     """`found[variant]`: the arm of its best factor by mean validation accuracy."""
     rows, chance = [row for row in rows if row["dataset"] == dataset], manifest["data"][dataset]["trivial_test"] / 100
     scores, end = {}, max(row["epoch"] for row in rows)
     for arm in dict.fromkeys(row["arm"] for row in rows):
         scores[arm] = sweep.score([row for row in rows if (row["arm"], row["epoch"]) == (arm, end)], chance)
-    tried = {name: [arm for arm in scores if arm == name or arm.startswith(f"{name}, rates")] for name in VARIANTS}
-    return {name: max(arms, key=scores.get) for name, arms in tried.items()}
+    return {name: max(tried(rows, dataset, name), key=scores.get) for name in VARIANTS}
 
 
 def bracketed(rows, dataset, name, best):
     """Whether the best factor has one on either side that trained: then no better one is to be expected."""
-    tried = [arm for arm in dict.fromkeys(r["arm"] for r in rows) if arm == name or arm.startswith(f"{name}, rates")]
-    alive = [any(v is not None for v in tables.final(rows, dataset, arm).values()) for arm in tried]
-    place = tried.index(best)
-    return 0 < place < len(tried) - 1 and alive[place - 1] and alive[place + 1]
+    arms = tried(rows, dataset, name)
+    alive = [any(v is not None for v in tables.final(rows, dataset, arm).values()) for arm in arms]
+    place = arms.index(best)
+    return 0 < place < len(arms) - 1 and alive[place - 1] and alive[place + 1]
 
 
 def arms(dataset):

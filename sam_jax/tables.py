@@ -159,7 +159,7 @@ def markdown(manifest: dict, rows: list[dict], reference: str | None = None) -> 
         for measure, measure_title, _ in MEASURES:
             if summary := summarise(of_dataset, measure):
                 parts.append(f"### {title(summary, measure_title)}\n")
-                parts.append(_grid(HEADER, map(cells, summary)))
+                parts.append(grid(HEADER, map(cells, summary)))
         parts.append(f"{remarks(dataset, facts)}\n")
         if reference and (lines := comparisons(of_dataset, reference)):
             parts.append("Paired differences of test accuracy, with 95 % intervals:\n")
@@ -182,6 +182,7 @@ def remarks(dataset: str, facts: dict) -> str:
     return " ".join(filter(None, (f"Images: {sizes}.", trivial, paper.REMARKS.get(dataset))))
 
 
-def _grid(header: Iterable[str], rows: Iterable[list[str]]) -> str:
+def grid(header: Iterable[str], rows: Iterable[list[str]]) -> str:
+    """A Markdown table, its first column to the left and the others to the right."""
     lines = [list(header), ["---"] + ["---:"] * (len(tuple(header)) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
