@@ -27,7 +27,8 @@ SETTINGS = flags.DEFINE_integer("settings", 64, "combinations of the learning ra
 SEEDS = flags.DEFINE_integer("seeds", 5, "of each", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 50, "passes over the images", lower_bound=1)
 IMAGES = flags.DEFINE_integer("images", 45_000, "training images", lower_bound=workload.BATCH)
-PRECISION = flags.DEFINE_enum("precision", "highest", ["highest", "high", "default"], "of float32 matrix products")
+PRECISIONS = ("highest", "high", "default", "BF16_BF16_F32")
+PRECISION = flags.DEFINE_enum("precision", "highest", PRECISIONS, "of float32 matrix products, and of their ceiling")
 
 
 def eager_step(circuit) -> float | None:
@@ -48,7 +49,7 @@ def eager_step(circuit) -> float | None:
 
 def measure() -> None:
     circuit = RULES["sam"](workload.SIZES["CIFAR-10"])
-    data, peak = runs.images(IMAGES.value), workload.ceilings()
+    data = runs.images(IMAGES.value)
     protocol = workload.protocol_of(circuit, epochs=EPOCHS.value, schedule="cosine", warmup_epochs=2.0)
     seeds = list(range(SEEDS.value)) * SETTINGS.value
     placed = devices.layout(seeds, jax.local_device_count())
@@ -58,6 +59,7 @@ def measure() -> None:
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     settings, keys = jax.tree.map(lambda leaf: devices.padded(leaf, placed), (settings, keys))
     with jax.default_matmul_precision(PRECISION.value):
+        peak = workload.ceilings()
         epochs, data = jnp.arange(1, EPOCHS.value + 1), devices.everywhere(data, placed)
         start = time.perf_counter()
         begin = training.start_runs.lower(protocol, placed, settings, data, keys).compile()

@@ -18,17 +18,22 @@ SIZES = {"MNIST": (784, 200, 200, 200, 10), "CIFAR-10": (3072, 200, 200, 200, 10
 
 
 def multiply_adds(circuit, batch: int = BATCH) -> int:
-    """Of one step and one example, as `dynamics.py` computes it; eq. (9) through the batch average of a bᵀ."""
+    """Of one step and one example, as `dynamics.py` computes it; eq. (9) in the cheaper order."""
     shapes = {p: [post * pre for post, pre in getattr(circuit.shapes, p)] for p in circuit.shapes._fields}
     count = 2 * sum(shapes["w"])  # forward and its update
     count += sum(shapes["w_bar"] or shapes["w"][1:])  # feedback
     for pathway in ("v", "v_bar"):
         count += sum(shapes[pathway])  # one product for both updates; V̄ h̄
     if "w_bar" in circuit.plastic:
-        if shapes["v"]:  # mean(a bᵀ), then V times it, once for the batch
-            pairs = list(zip(circuit.shapes.v, circuit.shapes.w_bar, strict=True))
-            count += sum(v[1] * w_bar[1] for v, w_bar in pairs)
-            count += sum(v[0] * v[1] * w_bar[1] for v, w_bar in pairs) // batch
+        if shapes["v"]:  # V (aᵀ b), in which V is multiplied once for the batch, or (V aᵀ) b
+            layers = [(*v, w_bar[1]) for v, w_bar in zip(circuit.shapes.v, circuit.shapes.w_bar, strict=True)]
+            # The output layer's aᵀ b is minus the gradient of W, computed already.
+            averages = [batch * d * pre for _, d, pre in layers[:-1]] + [0]
+            orders = [
+                (average + d_bar * d * pre, batch * d_bar * (d + pre))
+                for average, (d_bar, d, pre) in zip(averages, layers, strict=True)
+            ]
+            count += sum(map(min, orders)) // batch
         else:
             count += sum(shapes["w_bar"])
     return count

@@ -14,7 +14,7 @@ from sam_jax import RULES, Mirroring, Synapses, datasets, losses, plasticity, sw
 from sam_jax.circuit import ACTIVATIONS, PATHWAYS
 
 FLAGS = flags.FLAGS
-PRECISIONS = ("default", "high", "highest")
+PRECISIONS = ("highest", "high", "default", "BF16_BF16_F32")  # as jax.default_matmul_precision names them
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 _PROTOCOL = training.Protocol._field_defaults
 
@@ -44,7 +44,9 @@ flags.DEFINE_bool("configs", True, "use the numbers of experiments/configs/DATAS
 flags.DEFINE_string("data_dir", None, "folder of data sets (default: $SAM_JAX_DATA_DIR, else a cache folder)")
 flags.DEFINE_string("out_dir", None, "folder for the results, new or to be continued (default: one in runs/)")
 flags.DEFINE_bool("save_synapses", False, "also leave each arm's trained synapses, all seeds, in the results")
-flags.DEFINE_enum("precision", "highest", PRECISIONS, "of float32 matrix products, where the device has several")
+flags.DEFINE_enum(
+    "precision", "highest", PRECISIONS, "of float32 matrix products, where the device has several (a CPU has one)"
+)
 
 
 def _define_numbers(values=FLAGS):

@@ -133,7 +133,8 @@ def local_update(circuit: Circuit, state: State) -> Synapses:
     def dw_bar(i):  # eq. (9)  ΔW̄^l = η_W̄ (D_d^l V^l D_u^l h^l) (D_d^{l+1} h̄^{l+1})ᵀ
         gate = _downstream_gate(circuit, h_bar[i]) if circuit.gate_postsynaptic else None
         if gate is None and not circuit.one_to_one:
-            return synapses.v[i] @ outer(a[i + 1], b[i + 1])  # V leaves the batch average
+            # V leaves the batch average: V (aᵀ b) or (V aᵀ) b, whichever multiplies less.
+            return jnp.linalg.multi_dot([synapses.v[i], a[i + 1].T, b[i + 1]]) / len(h[0])
         received = a[i + 1] if circuit.one_to_one else a[i + 1] @ synapses.v[i].T
         return outer(received if gate is None else received * gate, b[i + 1])
 

@@ -25,9 +25,9 @@ def need(circuit: Circuit, batch_size: int, images: int = 0) -> Need:
     size = np.dtype(jax.dtypes.canonicalize_dtype(float)).itemsize
     shapes = circuit.shapes._asdict()
     pathways = {p: size * sum(post * pre for post, pre in shapes[p]) for p in PATHWAYS if shapes[p]}
-    # x and its pixels; h, φ(h), φ'(h) and what is received upstream; h̄ downstream.
-    neurons = 2 * circuit.widths[0] + 4 * sum(circuit.widths[1:]) + 2 * sum(circuit.downstream_widths)
-    # Eq. (9)'s batch average, before V is multiplied: [d_l, d̄_{l+1}].
+    # x and its pixels; h, φ(h), φ'(h) and what is received upstream; h̄, V aᵀ and what is sent downstream.
+    neurons = 2 * circuit.widths[0] + 4 * sum(circuit.widths[1:]) + 3 * sum(circuit.downstream_widths)
+    # Eq. (9)'s batch average, where V is multiplied by it: [d_l, d̄_{l+1}].
     averages = max((v[1] * w_bar[1] for v, w_bar in zip(shapes["v"], shapes["w_bar"], strict=False)), default=0)
     return Need(pathways, COPIES * sum(pathways.values()) + size * (batch_size * neurons + averages), images)
 

@@ -45,8 +45,14 @@ def products(protocol, batch: int) -> int:
 
 @pytest.mark.parametrize(
     "circuit",
-    [sj.sgd((40, 30, 20, 10)), sj.fa((40, 30, 20, 10)), sj.kp((40, 30, 20, 10)), sj.sam((40, 30, 20, 10), (50, 15))],
-    ids=["sgd", "fa", "kp", "sam"],
+    [
+        sj.sgd((40, 30, 20, 10)),
+        sj.fa((40, 30, 20, 10)),
+        sj.kp((40, 30, 20, 10)),
+        sj.sam((40, 30, 20, 10), (50, 15)),
+        sj.sam((40, 130, 120, 10), (150, 170)),  # the other order of eq. (9) at its first layer
+    ],
+    ids=["sgd", "fa", "kp", "sam", "wide sam"],
 )
 def test_the_counted_products_are_those_of_the_compiled_step(circuit):
     batch = 64
