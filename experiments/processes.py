@@ -60,6 +60,12 @@ def meet(place: str) -> None:
 
 
 def wait(ready: Callable[[], bool], seconds: float = 1.0) -> None:
-    """Waits until what the others write is there: hours, where a collective operation would give up."""
-    while not ready():
-        time.sleep(seconds)
+    """Waits until what the others write is there: hours, where a collective operation would give up.
+
+    It looks every so many seconds, or less often where looking takes long: at most a tenth of the time goes into it.
+    """
+    while True:
+        start = time.monotonic()
+        if ready():
+            return
+        time.sleep(max(seconds, 9 * (time.monotonic() - start)))
