@@ -28,8 +28,7 @@ def trained(rule, seeds):
     return runs.synapses, metrics
 
 
-@pytest.mark.parametrize("rule", ["sam", "wm"])
-@pytest.mark.parametrize("seeds", [(3, 4, 3, 4, 3, 4), (7, 8), (5, 5, 6)], ids=str)
+@pytest.mark.parametrize(("rule", "seeds"), [("sam", (3, 4, 3, 4, 3, 4)), ("wm", (7, 8)), ("sam", (5, 5, 6))], ids=str)
 def test_runs_over_two_devices_equal_runs_on_one_bit_for_bit(rule, seeds, monkeypatch):
     """Three settings of two seeds fill two devices unevenly, a setting of two seeds evenly; the third is no grid."""
     assert jax.local_device_count() == 2
@@ -69,8 +68,7 @@ def test_two_devices_hold_half_of_the_runs_each():
         assert len({shard.device for shard in shards}) == 2
 
 
-@pytest.mark.parametrize("rule", sj.RULES)
-@pytest.mark.parametrize("seeds", [(3, 4, 3, 4), (5, 6, 7)], ids=str)
+@pytest.mark.parametrize(("rule", "seeds"), [(rule, (3, 4, 3, 4)) for rule in sj.RULES] + [("wm", (5, 6, 7))], ids=str)
 def test_runs_side_by_side_equal_runs_one_after_the_other(rule, seeds, monkeypatch):
     """An accelerator's vmap, over seeds and over the settings that share a seed's batches, up to float32's rounding."""
     after = trained(rule, seeds)
