@@ -135,9 +135,14 @@ def progress() -> Progress:
     )
 
 
-def check_images(folder: pathlib.Path, loaded: list[datasets.Dataset]) -> None:
-    """Raises FileExistsError if the folder holds runs on other images of the same name."""
-    held = records.read(folder)[0]["data"] if (folder / records.MANIFEST).is_file() else {}
+def check_held(folder: pathlib.Path, loaded: list[datasets.Dataset]) -> None:
+    """Raises FileExistsError if the folder holds runs in another precision, or on other images of the same name."""
+    if not (folder / records.MANIFEST).is_file():
+        return
+    manifest = records.read(folder)[0]
+    if (precision := manifest["flags"]["precision"]) != FLAGS.precision:
+        raise FileExistsError(f"out_dir {folder} holds runs with --precision={precision}: give another folder")
+    held = manifest["data"]
     for dataset in loaded:
         if dataset.name in held and held[dataset.name]["sha256"] != dataset.checksums():
             raise FileExistsError(
@@ -149,9 +154,9 @@ def open_run(folder: pathlib.Path, cells: dict, loaded: list[datasets.Dataset], 
     """Opens the folder for all processes, its manifest holding the flags, the data sets' facts and what is given.
 
     Raises:
-      FileExistsError: it holds other runs, or runs on other images of the same name.
+      FileExistsError: it holds other runs, or runs in another precision or on other images of the same name.
     """
-    check_images(folder, loaded)
+    check_held(folder, loaded)
     processes.meet("checked")
     if processes.first():
         flagged = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[options.__name__]}

@@ -150,6 +150,14 @@ def test_other_images_of_the_same_name_are_refused_and_nothing_on_disk_changes(r
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_another_precision_is_refused_and_nothing_on_disk_changes(run):
+    folder, _ = run()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit, match="holds runs with --precision=highest: give another folder"):
+        run(arms={"another": ARMS["half"]}, precision="BF16_BF16_F32")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_probe_adds_its_columns_at_every_evaluation_under_interventions_too(tmp_path, run, monkeypatch):
     """The probe is given the synapses: 0.5 ‖W‖² of the silenced top of a net by hand, from the saved matrices."""
     begun = (interventions.parse("lesion", "w@1"),)
