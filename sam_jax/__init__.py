@@ -1,35 +1,69 @@
 """sam_jax: the Self-Assembling Motif, a cortical circuit that learns with vectorized errors, in JAX."""
 
-from sam_jax import datasets, losses, plasticity, probes, training
-from sam_jax.circuit import PATHWAYS, Activity, Circuit, State, Synapses
-from sam_jax.dynamics import feedback, forward, init, local_update
-from sam_jax.mirror import Mirroring, mirror
-from sam_jax.rules import RULES, Rule, compatibility_table, fa, kp, sam, sgd, wm
+import importlib.metadata
 
-__version__ = "0.1.0"
+from sam_jax import data, inputs, interventions, losses, plasticity, probes, rules, testing, training
+from sam_jax.circuit import PATHWAYS, Activity, Circuit, State, Synapses
+from sam_jax.data.datasets import load
+from sam_jax.dynamics import feedback, forward, init, local_update
+from sam_jax.rule import Rule, Teacher
+from sam_jax.rules import (
+    RULES,
+    brsf,
+    compatibility_table,
+    dfa,
+    dkp,
+    drtp,
+    fa,
+    frsf,
+    kp,
+    node_perturbation,
+    sam,
+    sgd,
+    usf,
+    wm,
+)
+from sam_jax.trained import Trained, restore, save, train
+
+__version__ = importlib.metadata.version("sam_jax")
 __all__ = [
     "PATHWAYS",
     "RULES",
     "Activity",
     "Circuit",
-    "Mirroring",
     "Rule",
     "State",
     "Synapses",
+    "Teacher",
+    "Trained",
+    "brsf",
     "compatibility_table",
-    "datasets",
+    "data",
+    "dfa",
+    "dkp",
+    "drtp",
     "fa",
     "feedback",
     "forward",
+    "frsf",
     "init",
+    "inputs",
+    "interventions",
     "kp",
+    "load",
     "local_update",
     "losses",
-    "mirror",
+    "node_perturbation",
     "plasticity",
     "probes",
+    "restore",
+    "rules",
     "sam",
+    "save",
     "sgd",
+    "testing",
+    "train",
     "training",
+    "usf",
     "wm",
 ]

@@ -16,13 +16,34 @@ At the output the streams meet one to one (Fig. 1, orange arrows), so V̄^{L-1} 
 import dataclasses
 import itertools
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 PATHWAYS = ("w", "w_bar", "v", "v_bar")
-ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "linear")
+SYMBOLS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}  # the paper's
+
+
+def linear(h: jax.Array) -> jax.Array:
+    """φ(h) = h."""
+    return h
+
+
+# D_u: what a neuron sends, φ(h); its derivative φ'(h) gates what the neuron receives.
+PHI = {
+    "relu": jax.nn.relu,  # eq. (7)
+    "leaky_relu": jax.nn.leaky_relu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "gelu": jax.nn.gelu,
+    "linear": linear,
+}
+ACTIVATIONS = tuple(PHI)
 DOWNSTREAM_ACTIVATIONS = ("identity", "gate", "relu", "tanh")
 ERROR_SIGNALS = ("vector", "mean", "norm")
-FEEDBACK_WEIGHTS = ("tied", "local", "mirrored")
+FEEDBACK_WEIGHTS = ("tied", "local")
 
 
 class Synapses(NamedTuple):
@@ -42,10 +63,11 @@ class Activity(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that a circuit carries: its synapses and its last activity."""
+    """All that a circuit carries: its synapses, its last activity, and a rule's own `memory`, any pytree."""
 
     synapses: Synapses
     activity: Activity = Activity()
+    memory: Any = ()
 
 
 def _whole(widths):
@@ -62,15 +84,15 @@ class Circuit:
     Attributes:
       widths: d_1..d_L; the pixels, the hidden layers, the classes.
       downstream_widths: d̄_2..d̄_{L-1}, one for each hidden layer; () means the hidden widths.
-      activation: D_u of the hidden layers, one of ACTIVATIONS.
+      activation: D_u of the hidden layers, one of ACTIVATIONS, or φ itself: a function of h, elementwise.
       downstream_activation: D_d, one of DOWNSTREAM_ACTIVATIONS. `gate` is the Jacobian of the
         forward nonlinearity, relu and tanh act on h̄ itself.
       one_to_one: V = V̄ = I, neither stored nor multiplied by (paper, lines 331-337).
       feedback_weights: `tied` is W̄ = Wᵀ at every step, not stored; `local` is a matrix of its own,
-        plastic by eq. (9) or fixed; `mirrored` is learned by weight mirroring.
-      plastic: the pathways that eq. (8)-(11) change, a subset of PATHWAYS.
-      gate_postsynaptic: S_post is gated by the postsynaptic neuron, as in eq. (8)-(11); False leaves
-        it the plain potential (paper, lines 347-352).
+        plastic by eq. (9) or not.
+      plastic: the pathways that learn and decay, a subset of PATHWAYS.
+      gated: the pathways whose S_post is gated by the postsynaptic neuron, as in eq. (8)-(11); the
+        others take its plain potential (paper, lines 347-352).
       error_signal: `vector`, or each hidden layer's h̄ collapsed to its `mean` or `norm`, one number
         for each example shared by the layer's neurons (paper, lines 161-163).
 
@@ -80,22 +102,24 @@ class Circuit:
 
     widths: tuple[int, ...]
     downstream_widths: tuple[int, ...] = ()
-    activation: str = "relu"
+    activation: str | Callable = "relu"
     downstream_activation: str = "identity"
     one_to_one: bool = False
     feedback_weights: str = "local"
     plastic: tuple[str, ...] = PATHWAYS
-    gate_postsynaptic: bool = True
+    gated: tuple[str, ...] = PATHWAYS
     error_signal: str = "vector"
 
     def __post_init__(self):
-        if unknown := set(self.plastic) - set(PATHWAYS):
-            raise ValueError(f"plastic names {min(unknown)!r}, expected a subset of {', '.join(PATHWAYS)}")
+        for field in ("plastic", "gated"):
+            if unknown := set(getattr(self, field)) - set(PATHWAYS):
+                raise ValueError(f"{field} names {min(unknown)!r}, expected a subset of {', '.join(PATHWAYS)}")
         widths = _whole(self.widths)
         settled = {
             "widths": widths,
             "downstream_widths": _whole(self.downstream_widths) or widths[1:-1],
             "plastic": tuple(p for p in PATHWAYS if p in self.plastic),  # equal circuits, equal hashes
+            "gated": tuple(p for p in PATHWAYS if p in self.gated),
         }
         for field, value in settled.items():
             object.__setattr__(self, field, value)
@@ -105,15 +129,14 @@ class Circuit:
             ("feedback_weights", FEEDBACK_WEIGHTS),
             ("error_signal", ERROR_SIGNALS),
         ):
-            if getattr(self, field) not in known:
+            own_activation = field == "activation" and callable(self.activation)
+            if not own_activation and getattr(self, field) not in known:
                 raise ValueError(f"{field} is {getattr(self, field)!r}, expected one of {', '.join(known)}")
         self._check_widths()
         for pathway in self.plastic:
             if pathway not in self.stored:
                 why = "W̄ is tied to Wᵀ" if pathway == "w_bar" else "one_to_one fixes V = V̄ = I"
                 raise ValueError(f"{pathway} cannot be plastic: this circuit does not store it ({why})")
-        if "w_bar" in self.plastic and self.feedback_weights == "mirrored":
-            raise ValueError("w_bar is mirrored, so eq. (9) cannot change it too: leave it out of plastic")
 
     def _check_widths(self):
         if len(self.widths) < 2:
@@ -126,7 +149,7 @@ class Circuit:
         matched = {
             "one_to_one": self.one_to_one,
             "downstream_activation 'gate'": self.downstream_activation == "gate",
-            f"feedback_weights {self.feedback_weights!r}": self.feedback_weights != "local",
+            "feedback_weights 'tied'": self.feedback_weights == "tied",
         }
         for setting, needs_match in matched.items():
             if needs_match and self.downstream_widths != self.hidden_widths:
@@ -134,6 +157,11 @@ class Circuit:
                     f"{setting} needs downstream_widths equal to the hidden widths "
                     f"{self.hidden_widths}, got {self.downstream_widths}"
                 )
+
+    @property
+    def phi(self) -> Callable:
+        """φ: what a hidden upstream neuron sends, as a function of its potential h."""
+        return self.activation if callable(self.activation) else PHI[self.activation]
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:

@@ -1,24 +1,16 @@
 """The paper's equations: `init`, `forward`, `feedback`, `local_update`.
 
-Pure functions of a state. Shapes as in `circuit.py`; activity is in rows, so that a product with a
-[post, pre] matrix reads `signal @ matrix.T`, and a batch average of post preᵀ is `outer(post, pre)`.
+Pure functions of a state. Shapes as in `circuit.py`; activity is in rows, [B, neurons]. What a pathway
+does with signals is in `connections.py`.
 """
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from sam_jax.circuit import PATHWAYS, Activity, Circuit, State, Synapses
-
-# D_u: what a neuron sends, φ(h); its derivative φ'(h) gates what the neuron receives.
-PHI = {
-    "relu": jax.nn.relu,  # eq. (7)
-    "leaky_relu": jax.nn.leaky_relu,
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "gelu": jax.nn.gelu,
-    "linear": lambda h: h,
-}
-UNIT_SCALES = Synapses(1.0, 1.0, 1.0, 1.0)
+from sam_jax.circuit import PATHWAYS, PHI, Activity, Circuit, State, Synapses
+from sam_jax.connections import back, draw, hebb, hebb_through, send
 
 
 def derivative(phi, h):
@@ -26,13 +18,8 @@ def derivative(phi, h):
     return jax.jvp(phi, (h,), (jnp.ones_like(h),))[1]
 
 
-def outer(post, pre):
-    """The batch average of post preᵀ: [B, post], [B, pre] -> [post, pre]."""
-    return post.T @ pre / post.shape[0]
-
-
-def init(circuit: Circuit, key: jax.Array, scales: Synapses = UNIT_SCALES) -> State:
-    """Gaussian synapses with standard deviation `scale / sqrt(fan_in)`, and no activity yet.
+def init(circuit: Circuit, key: jax.Array, numbers: Mapping = {}) -> State:  # noqa: B006 - never changed
+    """Gaussian synapses with standard deviation scale / sqrt(fan_in), and no activity yet.
 
     W̄ takes the fan-in of the W it stands for, d̄_l: at scale 1 it is drawn as Wᵀ is.
 
@@ -40,22 +27,29 @@ def init(circuit: Circuit, key: jax.Array, scales: Synapses = UNIT_SCALES) -> St
       circuit: the static description.
       key: a PRNG key. Each matrix has a key of its own, made from its pathway and its place, so that
         rules that share a seed share W, whatever else they store.
-      scales: one number for each pathway; they may be traced.
+      numbers: `scale_w`, `scale_w_bar`, `scale_v`, `scale_v_bar`, each 1 where it is missing; they may
+        be traced. Other numbers are not read.
+
+    >>> import jax, sam_jax as sj
+    >>> state = sj.init(sj.sam(widths=(64, 50, 10)), jax.random.key(0))
+    >>> jax.tree.map(lambda matrix: matrix.shape, state.synapses)
+    Synapses(w=((50, 64), (10, 50)), w_bar=((50, 10),), v=((50, 50),), v_bar=((50, 50),))
     """
 
     def matrices(pathway):
-        pathway_key = jax.random.fold_in(key, PATHWAYS.index(pathway))
-        scale = getattr(scales, pathway)
-
-        def fan_in(post, pre):
-            return post if pathway == "w_bar" else pre
-
+        scale = numbers.get(f"scale_{pathway}", 1.0)
         return tuple(
-            scale / fan_in(*shape) ** 0.5 * jax.random.normal(jax.random.fold_in(pathway_key, i), shape)
+            draw(key_of(key, pathway, i), shape, scale, shape[0] if pathway == "w_bar" else shape[1])
             for i, shape in enumerate(getattr(circuit.shapes, pathway))
         )
 
     return State(Synapses(*map(matrices, PATHWAYS)))
+
+
+def key_of(key: jax.Array, pathway: str, i: int) -> jax.Array:
+    """The key that matrix i of a pathway is drawn with, from the key that `init` was given."""
+    pathway_key = jax.random.fold_in(jax.random.fold_in(key, 0), PATHWAYS.index(pathway))
+    return jax.random.fold_in(pathway_key, i)
 
 
 def forward(circuit: Circuit, state: State, x: jax.Array) -> State:
@@ -63,14 +57,19 @@ def forward(circuit: Circuit, state: State, x: jax.Array) -> State:
 
     Raises:
       ValueError: x is not [B, d_1].
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> circuit = sj.sgd(widths=(64, 50, 10))
+    >>> state = sj.forward(circuit, sj.init(circuit, jax.random.key(0)), jnp.ones((256, 64)))
+    >>> [h.shape for h in state.activity.h]
+    [(256, 64), (256, 50), (256, 10)]
     """
     if x.ndim != 2 or x.shape[1] != circuit.widths[0]:
         raise ValueError(f"x has shape {x.shape}, expected [B, {circuit.widths[0]}] (the first of widths)")
-    phi = PHI[circuit.activation]
     h, sent = (x,), x  # D_u^1 = I
     for w in state.synapses.w:
-        h += (sent @ w.T,)  # eq. (5)  h^{l+1} = W^l D_u^l h^l
-        sent = phi(h[-1])
+        h += (send(w, sent),)  # eq. (5)  h^{l+1} = W^l D_u^l h^l
+        sent = circuit.phi(h[-1])
     return state._replace(activity=Activity(h))
 
 
@@ -92,9 +91,12 @@ def feedback(circuit: Circuit, state: State, error: jax.Array) -> State:
     gates = _gates(circuit, h)
     h_bar = (error,)
     for i in reversed(range(len(circuit.hidden_widths))):
-        w_bar = state.synapses.w[i + 1].T if circuit.feedback_weights == "tied" else state.synapses.w_bar[i]
         sent = error if len(h_bar) == 1 else _sent_downstream(circuit, h_bar[0], gates[i + 1])
-        h_bar = (_collapse(circuit, sent @ w_bar.T), *h_bar)  # eq. (6)  h̄^l = W̄^l D_d^{l+1} h̄^{l+1}
+        if circuit.feedback_weights == "tied":
+            received = back(state.synapses.w[i + 1], sent)
+        else:
+            received = send(state.synapses.w_bar[i], sent)
+        h_bar = (_collapse(circuit, received), *h_bar)  # eq. (6)  h̄^l = W̄^l D_d^{l+1} h̄^{l+1}
     return state._replace(activity=Activity(h, h_bar))
 
 
@@ -112,38 +114,41 @@ def local_update(circuit: Circuit, state: State) -> Synapses:
     Raises:
       ValueError: `feedback` has not run.
     """
-    synapses, (h, h_bar) = state
+    synapses, (h, h_bar), _ = state
     if not h_bar:
         raise ValueError("the state has no h_bar: run forward, then feedback, before local_update")
     hidden = range(len(circuit.hidden_widths))
     gates = _gates(circuit, h)
     # What each neuron sends, S_pre: D_u h upstream, D_d h̄ downstream (ε as it is).
-    a = h[:1] + tuple(map(PHI[circuit.activation], h[1:-1]))
+    a = h[:1] + tuple(map(circuit.phi, h[1:-1]))
     b = tuple(_sent_downstream(circuit, h_bar[i], gates[i]) for i in hidden) + h_bar[-1:]
+
+    def fed_back(i):
+        """V̄^l D_d^{l+1} h̄^{l+1} at hidden layer i, gated by D_u^{l+1} where W is."""
+        gated = "w" in circuit.gated
+        # D_d = gate is the same gate as D_u: it acts once, where the neuron receives or where it sends.
+        signal = h_bar[i] if gated and circuit.downstream_activation == "gate" else b[i]
+        received = signal if circuit.one_to_one else send(synapses.v_bar[i], signal)
+        return received * gates[i] if gated else received
 
     def dw(i):  # eq. (8)  ΔW^l = η_W (D_u^{l+1} V̄^l D_d^{l+1} h̄^{l+1}) (D_u^l h^l)ᵀ
         if i == len(hidden):
-            return outer(h_bar[i], a[i])  # V̄^{L-1} = I, no nonlinearity: the gradient itself
-        # D_d = gate is the same gate as D_u: it acts once, where the neuron receives or where it sends.
-        once = circuit.downstream_activation == "gate" and circuit.gate_postsynaptic
-        feedback_signal = h_bar[i] if once else b[i]
-        received = feedback_signal if circuit.one_to_one else feedback_signal @ synapses.v_bar[i].T
-        return outer(received * gates[i] if circuit.gate_postsynaptic else received, a[i])
+            return hebb(h_bar[i], a[i])  # V̄^{L-1} = I, no nonlinearity: the gradient itself
+        return hebb(fed_back(i), a[i])
 
     def dw_bar(i):  # eq. (9)  ΔW̄^l = η_W̄ (D_d^l V^l D_u^l h^l) (D_d^{l+1} h̄^{l+1})ᵀ
-        gate = _downstream_gate(circuit, h_bar[i]) if circuit.gate_postsynaptic else None
+        gate = _downstream_gate(circuit, h_bar[i]) if "w_bar" in circuit.gated else None
         if gate is None and not circuit.one_to_one:
-            # V leaves the batch average: V (aᵀ b) or (V aᵀ) b, whichever multiplies less.
-            return jnp.linalg.multi_dot([synapses.v[i], a[i + 1].T, b[i + 1]]) / len(h[0])
-        received = a[i + 1] if circuit.one_to_one else a[i + 1] @ synapses.v[i].T
-        return outer(received if gate is None else received * gate, b[i + 1])
+            return hebb_through(synapses.v[i], a[i + 1], b[i + 1])
+        received = a[i + 1] if circuit.one_to_one else send(synapses.v[i], a[i + 1])
+        return hebb(received if gate is None else received * gate, b[i + 1])
 
     def dv(i):  # eq. (10)  ΔV^l = η_V (D_d^l h̄^l) (D_u^l h^l)ᵀ
-        return outer(b[i] if circuit.gate_postsynaptic else h_bar[i], a[i + 1])
+        return hebb(b[i] if "v" in circuit.gated else h_bar[i], a[i + 1])
 
     def dv_bar(i):  # eq. (11)  ΔV̄^l = η_V̄ (D_u^{l+1} h^{l+1}) (D_d^{l+1} h̄^{l+1})ᵀ
-        # Gated, it is the transpose of eq. (10), so that XLA computes one product for both.
-        return dv(i).T if circuit.gate_postsynaptic else outer(h[i + 1], b[i])
+        # Gated, it is the transpose of eq. (10), written so that XLA computes one product for both.
+        return hebb(b[i], a[i + 1]).T if "v_bar" in circuit.gated else hebb(h[i + 1], b[i])
 
     directions = {
         pathway: tuple(map(rule, range(len(getattr(synapses, pathway)))))
@@ -156,7 +161,7 @@ def local_update(circuit: Circuit, state: State) -> Synapses:
 
 def _gates(circuit, h):
     """φ'(h) [B, d_l] of every hidden layer: D_u as a gate on what the neuron receives."""
-    return tuple(derivative(PHI[circuit.activation], potential) for potential in h[1:-1])
+    return tuple(derivative(circuit.phi, potential) for potential in h[1:-1])
 
 
 def _sent_downstream(circuit, h_bar, gate):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sam_jax.catalogue import SPLITS
+SPLITS = ("train", "val", "test")
 
 
 class Split(NamedTuple):

@@ -1,12 +1,11 @@
 """Manipulations of a circuit while it learns, as in the paper's Discussion: freeze or lesion a pathway."""
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from sam_jax.circuit import PATHWAYS, Circuit, Synapses
+from sam_jax.circuit import PATHWAYS, Synapses
 
 KINDS = ("freeze", "lesion")
 
@@ -27,27 +26,31 @@ def parse(kind: str, text: str) -> Intervention:
     """
     pathway, _, epoch = text.partition("@")
     if pathway not in PATHWAYS or not epoch.isdecimal():
-        raise ValueError(f"--{kind}={text}: expected PATHWAY@EPOCH with one of {', '.join(PATHWAYS)}, as in v_bar@10")
+        raise ValueError(f"{kind} {text!r}: expected PATHWAY@EPOCH with one of {', '.join(PATHWAYS)}, as in v_bar@10")
     return Intervention(kind, pathway, int(epoch))
 
 
-def intervene(
-    circuit: Circuit, synapses: Synapses, interventions: tuple[Intervention, ...], epoch: int
-) -> tuple[Circuit, Synapses]:
-    """The circuit and the synapses as they go on after `epoch` epochs, under what has begun by then.
-
-    Raises:
-      ValueError: the kind is unknown, or the circuit does not store the pathway or learns it by mirroring.
-    """
-    begun = [i for i in interventions if i.epoch <= epoch]
-    for kind, pathway, _ in begun:
+def check(interventions: tuple[Intervention, ...], synapses: Synapses) -> None:
+    """Raises ValueError where a kind is unknown, or these synapses (or their shapes) lack the pathway."""
+    stored = [pathway for pathway in PATHWAYS if getattr(synapses, pathway)]
+    for kind, pathway, _ in interventions:
         if kind not in KINDS:
             raise ValueError(f"intervention is {kind!r}, expected one of {', '.join(KINDS)}")
-        mirrored = pathway == "w_bar" and circuit.feedback_weights == "mirrored"
-        if pathway not in circuit.stored or mirrored:
-            why = "learns it by mirroring" if mirrored else f"stores {', '.join(circuit.stored)}"
-            raise ValueError(f"cannot {kind} {pathway}: this circuit {why}")
-        if kind == "lesion":
-            synapses = synapses._replace(**{pathway: jax.tree.map(jnp.zeros_like, getattr(synapses, pathway))})
-    held = {i.pathway for i in begun}
-    return dataclasses.replace(circuit, plastic=tuple(p for p in circuit.plastic if p not in held)), synapses
+        if pathway not in stored:
+            raise ValueError(f"cannot {kind} {pathway}: this circuit stores {', '.join(stored)}")
+
+
+def begun(interventions: tuple[Intervention, ...], epoch: int) -> tuple[Intervention, ...]:
+    """Those that hold after so many epochs."""
+    return tuple(intervention for intervention in interventions if intervention.epoch <= epoch)
+
+
+def silenced(interventions: tuple[Intervention, ...], synapses: Synapses) -> Synapses:
+    """The synapses with all lesioned pathways at zero."""
+    lesioned = {pathway for kind, pathway, _ in interventions if kind == "lesion"}
+    return synapses._replace(**{p: jax.tree.map(jnp.zeros_like, getattr(synapses, p)) for p in lesioned})
+
+
+def frozen(interventions: tuple[Intervention, ...]) -> tuple[str, ...]:
+    """The pathways that change no more."""
+    return tuple(p for p in PATHWAYS if p in {intervention.pathway for intervention in interventions})

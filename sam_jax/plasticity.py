@@ -1,6 +1,6 @@
-"""From gradients to new synapses: rates, decay and schedule of eq. (8)-(11), as an optax transformation."""
+"""From what a rule descends along to new synapses: rates, decay and schedule of eq. (8)-(11), in optax's pieces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from sam_jax.circuit import PATHWAYS, Synapses
 SCHEDULES = ("constant", "cosine")
 
 
-def schedule(name: str, warmup: int, total: int) -> Callable:
+def make_schedule(name: str, warmup: int, total: int) -> Callable:
     """s(step): a linear rise over `warmup` steps, and then 1, or a half cosine down to 0 at step `total`.
 
     Raises:
@@ -30,21 +30,28 @@ def schedule(name: str, warmup: int, total: int) -> Callable:
     return s
 
 
+def always(step):
+    """The schedule of a constant rate."""
+    return 1.0
+
+
 def optimizer(
-    rates: Synapses,
-    decay: float | jax.Array = 0.0,
+    numbers: Mapping,
     *,
     plastic: tuple[str, ...] = PATHWAYS,
-    schedule: Callable = lambda step: 1.0,
+    schedule: Callable = always,
     decay_times_rate: bool = False,
 ) -> optax.GradientTransformation:
     """ΔM = -s(t) (η_M · gradient_M + γ M) for each plastic pathway M, eq. (8)-(11); 0 for the others.
 
-    The gradients are `local_update`'s: minus the paper's directions, as optax expects.
+    The gradients are `local_update`'s: minus the paper's directions, as optax expects. In this order:
+    each pathway's gradient times its rate; where `clip_norm` is given, all of them together cut to a
+    global norm of clip_norm · η_W (so that it is the norm of the gradients where all rates are W's);
+    the decay; where `momentum` is given, plus so much of the last step; the schedule.
 
     Args:
-      rates: η_W, η_W̄, η_V, η_V̄, one number for each pathway; they may be traced.
-      decay: γ, one number for all pathways, for each step.
+      numbers: by name: `rate_w`, ... for the plastic pathways; `decay` γ for each step, of all pathways,
+        or `decay_w`, ... of one; `momentum`; `clip_norm`. They may be traced; others are not read.
       plastic: the pathways that change; the others neither learn nor decay.
       schedule: s(t), a factor for each step that scales rates and decay alike.
       decay_times_rate: multiply γ by each pathway's rate, as the paper's eq. (2) does.
@@ -52,27 +59,65 @@ def optimizer(
     The updates' `init`/`update` take Synapses; `update` needs `params`.
 
     Raises:
-      ValueError: `plastic` names an unknown pathway, or `update` was called without params.
+      ValueError: `plastic` names an unknown pathway or one without a rate, or `update` was called without params.
+
+    >>> import sam_jax as sj
+    >>> optimizer = sj.plasticity.optimizer({"rate_w": 0.1, "momentum": 0.9}, plastic=("w",))
     """
     if unknown := set(plastic) - set(PATHWAYS):
-        raise ValueError(f"plastic names {sorted(unknown)[0]!r}, expected a subset of {', '.join(PATHWAYS)}")
+        raise ValueError(f"plastic names {min(unknown)!r}, expected a subset of {', '.join(PATHWAYS)}")
+    for pathway in plastic:
+        if f"rate_{pathway}" not in numbers:
+            raise ValueError(f"{pathway} is plastic, but the numbers {', '.join(numbers)} have no rate_{pathway}")
+    pieces = [optax.stateless(_times_rates(numbers, plastic))]
+    if "clip_norm" in numbers:
+        pieces.append(optax.clip_by_global_norm(numbers["clip_norm"] * numbers["rate_w"]))
+    pieces.append(optax.stateless(_plus_decay(numbers, plastic, decay_times_rate)))
+    if "momentum" in numbers:
+        pieces.append(optax.trace(numbers["momentum"]))
+    pieces.append(optax.scale_by_schedule(lambda step: -schedule(step)))
+    return optax.chain(*pieces)
 
-    def update(gradients, step, params=None):
+
+def held(inner: optax.GradientTransformation, plastic: tuple[str, ...]) -> optax.GradientTransformation:
+    """Any optax optimizer of Synapses, with no step for the pathways that are not plastic."""
+
+    def update(gradients, state, params=None):
+        updates, state = inner.update(gradients, state, params)
+        return _each_pathway(lambda p, m: m if p in plastic else jax.tree.map(jnp.zeros_like, m), updates), state
+
+    return optax.GradientTransformation(inner.init, update)
+
+
+def _each_pathway(change, synapses: Synapses) -> Synapses:
+    return Synapses(*(change(pathway, getattr(synapses, pathway)) for pathway in PATHWAYS))
+
+
+def _times_rates(numbers, plastic):
+    def change(pathway, gradients):
+        if pathway not in plastic:
+            return jax.tree.map(jnp.zeros_like, gradients)
+        rate = numbers[f"rate_{pathway}"]
+        return jax.tree.map(lambda gradient: (rate * gradient).astype(gradient.dtype), gradients)
+
+    return lambda gradients, params: _each_pathway(change, gradients)
+
+
+def _plus_decay(numbers, plastic, decay_times_rate):
+    def gamma(pathway):
+        decay = numbers.get(f"decay_{pathway}", numbers.get("decay", 0.0))
+        return decay * numbers[f"rate_{pathway}"] if decay_times_rate else decay
+
+    def add(steps, params):
         if params is None:
             raise ValueError("update got no params, expected the synapses as its third argument: decay needs them")
-        scale = schedule(step)
 
-        def change(pathway):
-            rate, matrices = getattr(rates, pathway), getattr(params, pathway)
+        def change(pathway, matrices):
             if pathway not in plastic:
-                return jax.tree.map(jnp.zeros_like, matrices)
-            gamma = decay * rate if decay_times_rate else decay
-            return jax.tree.map(
-                lambda gradient, m: (-scale * (rate * gradient + gamma * m)).astype(m.dtype),
-                getattr(gradients, pathway),
-                matrices,
-            )
+                return matrices
+            g = gamma(pathway)
+            return jax.tree.map(lambda s, m: (s + g * m).astype(m.dtype), matrices, getattr(params, pathway))
 
-        return Synapses(*map(change, PATHWAYS)), optax.safe_increment(step)
+        return _each_pathway(change, steps)
 
-    return optax.GradientTransformation(lambda params: jnp.zeros([], jnp.int32), update)
+    return add

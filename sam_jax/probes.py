@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.scipy.special import entr  # -p log p, 0 at 0
 
 from sam_jax.circuit import Circuit, State, Synapses
-from sam_jax.dynamics import PHI, derivative, feedback, forward, local_update, outer
+from sam_jax.connections import hebb
+from sam_jax.dynamics import derivative, feedback, forward, local_update
 from sam_jax.losses import Loss
-from sam_jax.rules import sgd
 
 
 def angle(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -21,20 +21,21 @@ def angle(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.degrees(jnp.arccos(jnp.clip(cosine, -1.0, 1.0)))
 
 
-def alignment(circuit: Circuit, synapses: Synapses) -> dict[str, jax.Array]:
+def alignment(synapses: Synapses) -> dict[str, jax.Array]:
     """Angles (degrees) and norm ratios between paired pathways, [hidden layers], input side first.
 
-    `w_bar_angle` and `w_bar_norm_ratio` compare W̄ with Wᵀ where W̄ is stored and of that shape
-    (Akrout et al. 2019); `v_angle` compares V with V̄ᵀ where they are stored (Lemma 1).
+    `w_bar_angle` and `w_bar_norm_ratio` compare W̄ with Wᵀ where every W̄ is of that shape
+    (Akrout et al. 2019); `v_angle` compares V with V̄ᵀ likewise (Lemma 1).
     """
     found = {}
-    transposes = [w.T for w in synapses.w[1:]]
-    if "w_bar" in circuit.stored and circuit.downstream_widths == circuit.hidden_widths and circuit.hidden_widths:
-        pairs = list(zip(synapses.w_bar, transposes, strict=True))
-        found["w_bar_angle"] = jnp.stack([angle(w_bar, wt) for w_bar, wt in pairs])
-        found["w_bar_norm_ratio"] = jnp.stack([jnp.linalg.norm(w_bar) / jnp.linalg.norm(wt) for w_bar, wt in pairs])
-    if synapses.v:
-        found["v_angle"] = jnp.stack([angle(v, v_bar.T) for v, v_bar in zip(synapses.v, synapses.v_bar, strict=True)])
+    paired = list(zip(synapses.w_bar, [w.T for w in synapses.w[1:]], strict=False))
+    if paired and all(w_bar.shape == transpose.shape for w_bar, transpose in paired):
+        found["w_bar_angle"] = jnp.stack([angle(*pair) for pair in paired])
+        norms = [jnp.linalg.norm(w_bar) / jnp.linalg.norm(transpose) for w_bar, transpose in paired]
+        found["w_bar_norm_ratio"] = jnp.stack(norms)
+    paired = list(zip(synapses.v, [v_bar.T for v_bar in synapses.v_bar], strict=False))
+    if paired and all(v.shape == transpose.shape for v, transpose in paired):
+        found["v_angle"] = jnp.stack([angle(*pair) for pair in paired])
     return found
 
 
@@ -124,30 +125,42 @@ def against_gradient(
       ValueError: the synapses hold no v_bar.
     """
     preconditioners = preconditioner(synapses)
-    plain = sgd(circuit.widths, activation=circuit.activation)
-    # The rules of held pathways are wanted too, and that of W̄ is not.
+    # ΔV is wanted even where V is held, and ΔW̄ is not.
     _, updates = _update(dataclasses.replace(circuit, plastic=("w", "v")), synapses, x, labels, loss)
-    exact, gradients = _update(plain, Synapses(w=synapses.w), x, labels, loss)
-    phi = PHI[circuit.activation]
-    h, g = exact.activity  # g: -∂F/∂(D h), of sgd's W̄ = Wᵀ
-    sent = (h[0], *map(phi, h[1:-1]))
-
-    def measures(i):
-        update, gradient, gate = -updates.w[i], -gradients.w[i], derivative(phi, h[i + 1])
-        theorem = preconditioners[i] @ gradient
-        gated = outer(gate * ((gate * g[i]) @ preconditioners[i]), sent[i])  # H is symmetric
-        found = {
-            "gradient_cosine": _cosine(update, gradient),
-            "theorem_cosine": _cosine(update, theorem),
-            "theorem_error": _relative(update, theorem),
-            "gated_cosine": _cosine(update, gated),
-            "gated_error": _relative(update, gated),
-        }
+    state, gradients = _update(backprop(circuit), Synapses(w=synapses.w), x, labels, loss)
+    layers = []
+    for i, h in enumerate(preconditioners):
+        expected = _theorem_steps(circuit, state, gradients, h, i)
+        found = {}
+        for name, step in expected.items():
+            found[f"{name}_cosine"] = _cosine(-updates.w[i], step)
+            if name != "gradient":
+                found[f"{name}_error"] = _relative(-updates.w[i], step)
         if decay_over_rate_v is not None:
             found["v_residual"] = _relative(-updates.v[i], decay_over_rate_v * synapses.v[i])
-        return found
+        layers.append(found)
+    return _stack(layers)
 
-    return _stack(map(measures, range(len(preconditioners))))
+
+def backprop(circuit: Circuit) -> Circuit:
+    """The circuit whose `local_update` is the gradient of W, on the same upstream layers."""
+    return Circuit(
+        circuit.widths,
+        activation=circuit.activation,
+        one_to_one=True,
+        downstream_activation="gate",
+        feedback_weights="tied",
+        plastic=("w",),
+    )
+
+
+def _theorem_steps(circuit, state, gradients, h, i):
+    """ΔW of hidden layer i as SGD has it, as eq. (12) and as eq. (40) have it, with the preconditioner h."""
+    potentials, g = state.activity  # g: -∂F/∂(D h), of backprop's W̄ = Wᵀ
+    sent = potentials[0] if i == 0 else circuit.phi(potentials[i])
+    gate = derivative(circuit.phi, potentials[i + 1])
+    gated = gate * ((gate * g[i]) @ h)  # h is symmetric
+    return {"gradient": -gradients.w[i], "theorem": h @ -gradients.w[i], "gated": hebb(gated, sent)}
 
 
 def _v_bar(synapses):

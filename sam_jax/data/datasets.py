@@ -2,10 +2,10 @@
 
 `load(NAME, data_dir)` looks, in this order, for
 
-1. `NAME.npz` in the data folder, with the arrays of `sam_jax.formats`;
+1. `NAME.npz` in the data folder, with the arrays of `sam_jax.data.formats`;
 2. the publisher's archives, put there by hand under their own names (in the data folder, or in its
    subfolder `NAME/`, because MNIST's and Fashion-MNIST's files are called the same);
-3. the publisher's archives on the net, fetched by `sam_jax.downloads`.
+3. the publisher's archives on the net, fetched by `sam_jax.data.downloads`.
 
 What 2 or 3 yields is kept as `NAME.npz`. `load("PATH.npz")` reads one's own images. The data folder
 is the argument, else $SAM_JAX_DATA_DIR, else $XDG_CACHE_HOME/sam_jax, else ~/.cache/sam_jax.
@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam_jax import downloads, formats
-from sam_jax.catalogue import REGISTRY, SPLITS, VALIDATION_EVERY, Archive, Spec, Task, held_out
+from sam_jax.data import downloads, formats
+from sam_jax.data.catalogue import REGISTRY, SPLITS, VALIDATION_EVERY, Archive, Spec, Task, held_out
 
 __all__ = ["REGISTRY", "Archive", "Dataset", "Spec", "Split", "check", "data_folder", "load"]
 

@@ -17,39 +17,45 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import flax.serialization
 import jax
-import numpy as np
 
-from sam_jax.circuit import Circuit, Synapses
+import sam_jax
 
 PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
 MANIFEST, METRICS, PARTS = "manifest.json", "metrics.jsonl", "metrics.*.jsonl"
 
 
-def check(folder: str | os.PathLike, cells: dict | None = None) -> None:
+def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, **fixed) -> None:
     """Raises FileExistsError if the folder holds anything but a run that these cells may continue.
 
     Args:
       folder: a run's folder; it need not exist.
+      kind: "experiment" or "search".
       cells: `cells[dataset][arm]` describes what is to be run. A run may be continued with more cells or
         more seeds, but a cell that it has already must be the same.
+      fixed: further entries of the manifest that must be the same where it has them, key by key:
+        `numerics`, a search's `stages`.
     """
     folder = pathlib.Path(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if cells is None or not (folder / MANIFEST).is_file():
         raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
-    held = read(folder)[0].get("cells")
-    if held is None:
-        raise FileExistsError(f"out_dir {folder} holds a run of an older kind: give another folder")
-    for dataset, arms in json.loads(json.dumps(cells)).items():
-        for arm, cell in arms.items():
-            for name, old, new in _differences(held.get(dataset, {}).get(arm, cell), cell):
-                raise FileExistsError(
-                    f"out_dir {folder} holds a run of {dataset}, {arm} whose {name} is {old}, now {new}: "
-                    "give another folder, or the same flags"
-                )
+    held = read(folder)[0]
+    if held.get("kind") != kind:
+        what = f"a run of another kind ({held['kind']})" if "kind" in held else "a run of an older kind"
+        raise FileExistsError(f"out_dir {folder} holds {what}: give another folder")
+    asked = {f"run of {dataset}, {arm}": cell for dataset, arms in cells.items() for arm, cell in arms.items()}
+    there = {f"run of {dataset}, {arm}": cell for dataset, arms in held["cells"].items() for arm, cell in arms.items()}
+    for name, value in fixed.items():
+        asked |= {f"{kind} with {key}": part for key, part in value.items()}
+        there |= {f"{kind} with {key}": part for key, part in held.get(name, {}).items()}
+    for what, cell in json.loads(json.dumps(asked)).items():
+        for name, old, new in _differences(there.get(what, cell), cell):
+            raise FileExistsError(
+                f"out_dir {folder} holds a {what} whose {name or 'value'} is {old}, now {new}: "
+                "give another folder, or the same flags"
+            )
 
 
 def _differences(old, new, name=""):
@@ -61,30 +67,45 @@ def _differences(old, new, name=""):
         yield name, old, new
 
 
-def open_run(folder: str | os.PathLike, cells: dict, **facts) -> pathlib.Path:
+def open_run(folder: str | os.PathLike, kind: str, cells: dict, data: dict, fixed: dict, **facts) -> None:
     """Makes the folder and its manifest, with the environment's facts added; or continues the run that it holds.
 
     What an interruption left of an unfinished seed is dropped, since that seed starts again.
 
+    Args:
+      folder, kind, cells, fixed: as `check`.
+      data: what is to be said of each data set.
+      facts: further entries of a new manifest.
+
     Raises:
       FileExistsError: as `check`.
     """
-    check(folder, cells)
+    check(folder, kind, cells, **fixed)
     folder = pathlib.Path(folder)
     here = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()}
     if not (folder / MANIFEST).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / METRICS).touch()
-        write_manifest(folder, {"cells": cells, "data": {}, **facts, **here})
-        return folder
+        write_manifest(folder, {"kind": kind, "cells": cells, "data": data, **fixed, **facts, **here})
+        return
     manifest, rows = read(folder)
-    for dataset, arms in cells.items():
-        manifest["cells"].setdefault(dataset, {}).update(arms)
+    for name, value in (("cells", cells), ("data", data), *fixed.items()):
+        _add(manifest.setdefault(name, {}), value)
     write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
-    started = {run_of(row) for row in rows if row.get("arm") in manifest["cells"].get(row["dataset"], {})}
+    if kind == "search":
+        return
+    started = {run_of(row) for row in rows}
     dropped = started - finished(manifest, rows)
     _replace_rows(folder, [row for row in rows if run_of(row) not in dropped])
-    return folder
+
+
+def _add(held: dict, new: dict) -> None:
+    """Adds what is not there yet, at every depth."""
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(held.get(key), dict):
+            _add(held[key], value)
+        else:
+            held.setdefault(key, value)
 
 
 def merge(folder: str | os.PathLike, order: Callable[[dict], Any]) -> None:
@@ -95,17 +116,14 @@ def merge(folder: str | os.PathLike, order: Callable[[dict], Any]) -> None:
 
 def _replace_rows(folder, rows):
     """Replaces all rows whole, or not at all; a part that an interruption leaves behind holds nothing new."""
-    partial = folder / f".{METRICS}.partial"
-    partial.unlink(missing_ok=True)
-    _append(partial, rows)
-    partial.replace(folder / METRICS)
+    replace_whole(folder / METRICS, "".join(map(_line, rows)))
     for part in folder.glob(PARTS):
         part.unlink()
 
 
 def run_of(row: dict) -> tuple[str, str, int]:
-    """(dataset, arm, seed): which run a row is of; a search's rows have no arm."""
-    return row["dataset"], row.get("arm"), row["seed"]
+    """(dataset, arm, seed): which run a row is of."""
+    return row["dataset"], row["arm"], row["seed"]
 
 
 def finished(manifest: dict, rows: Iterable[dict]) -> set[tuple[str, str, int]]:
@@ -114,27 +132,32 @@ def finished(manifest: dict, rows: Iterable[dict]) -> set[tuple[str, str, int]]:
         (dataset, arm): cell["protocol"]["epochs"]
         for dataset, arms in manifest["cells"].items()
         for arm, cell in arms.items()
-        if "protocol" in cell
     }
     return {run_of(row) for row in rows if row.get("epoch", -1) == last.get(run_of(row)[:2])}
 
 
 def write_manifest(folder: str | os.PathLike, manifest: dict) -> None:
     """Replaces the manifest whole, or not at all."""
-    partial = pathlib.Path(folder) / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(pathlib.Path(folder) / MANIFEST)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    replace_whole(pathlib.Path(folder) / MANIFEST, text + "\n")
+
+
+def replace_whole(path: pathlib.Path, content: str) -> None:
+    """Writes a file whole, or leaves it as it was."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(path)
 
 
 def append(folder: str | os.PathLike, rows: Iterable[dict], part: int | None = None) -> None:
     """Appends rows to `metrics.jsonl`, or to a process's own part of it; a number that is not finite becomes null."""
-    _append(pathlib.Path(folder) / (METRICS if part is None else PARTS.replace("*", str(part))), rows)
-
-
-def _append(path, rows):
-    lines = [json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows]
+    path = pathlib.Path(folder) / (METRICS if part is None else PARTS.replace("*", str(part)))
     with open(path, "a", encoding="utf-8") as file:
-        file.writelines(lines)
+        file.writelines(map(_line, rows))
+
+
+def _line(row):
+    return json.dumps(_with_nulls(row), allow_nan=False) + "\n"
 
 
 def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
@@ -155,32 +178,6 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
     return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), rows
 
 
-def save_synapses(path: str | os.PathLike, synapses: Synapses) -> None:
-    """Writes synapses as flax's msgpack, whole or not at all."""
-    path = pathlib.Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(flax.serialization.to_bytes(jax.device_get(synapses)))
-    partial.replace(path)
-
-
-def load_synapses(path: str | os.PathLike, circuit: Circuit) -> Synapses:
-    """The synapses of that circuit in the file, with the leading axis of runs that they were saved with.
-
-    Raises:
-      ValueError: the file holds the synapses of another circuit.
-    """
-    template = Synapses(*(tuple(np.zeros(shape) for shape in shapes) for shapes in circuit.shapes))
-    try:
-        found = flax.serialization.from_bytes(template, pathlib.Path(path).read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} holds no synapses of this circuit: {error}") from None
-    for pathway, shapes in circuit.shapes._asdict().items():
-        shapes_found = tuple(matrix.shape[-2:] for matrix in getattr(found, pathway))
-        if shapes_found != shapes:
-            raise ValueError(f"{path} holds {pathway} of shapes {shapes_found}, expected {shapes}")
-    return found
-
-
 def environment() -> dict:
     """Versions, device, processor and git revision of this process."""
     versions = {"python": platform.python_version()}
@@ -199,11 +196,11 @@ def environment() -> dict:
     }
 
 
-def _finite(value):
+def _with_nulls(value):
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _with_nulls(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [_with_nulls(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -223,7 +220,7 @@ def _git_revision():
     """The commit of this source tree, with `+changes` where tracked files differ from it; None outside git."""
 
     def git(*arguments):
-        here = pathlib.Path(__file__).parent
+        here = pathlib.Path(sam_jax.__file__).parent
         return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:

@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from sam_jax import formats
-from sam_jax.catalogue import SPLITS, Archive, Spec
+from sam_jax.data import formats
+from sam_jax.data.catalogue import SPLITS, Archive, Spec
 
 
 def digest(path: str | os.PathLike, algorithm: str) -> str:

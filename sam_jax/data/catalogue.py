@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from sam_jax import formats
+from sam_jax.data import formats
 
 Task = Literal["single-label", "multi-label"]
 
-SPLITS = ("train", "val", "test")
+from sam_jax.inputs import SPLITS
 # Fixed for good: the same images are held out on every machine and in every release.
 SPLIT_SEED = 0
 VALIDATION_EVERY = 10  # one training example in ten, where the publisher has no validation split
@@ -40,7 +40,7 @@ class Spec:
 
     train_size counts the publisher's training images; where val_size is None a tenth of them
     becomes the validation split. shape: (H, W, C). parse: the archives' paths, in their order, to
-    the arrays of `sam_jax.formats`. auc: the publisher reports the macro AUC beside the accuracy.
+    the arrays of `sam_jax.data.formats`. auc: the publisher reports the macro AUC beside the accuracy.
     """
 
     name: str

@@ -1,35 +1,45 @@
 """What runs need of memory, counted before anything is compiled, and how many of them fit a device at once."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from sam_jax.circuit import PATHWAYS, Circuit
+from sam_jax.rule import Rule
 
 COPIES = 3  # of the synapses: before an epoch (to which a diverged run returns), in training, and their update
+MOMENTUM = 2  # copies more where there is momentum, before an epoch and in training
 SHARE = 0.9  # of what is free that runs may take
 
 
 class Need(NamedTuple):
-    """Bytes: the stored synapses of a run by pathway, all that a run needs in training, what all runs share."""
+    """Bytes: a run's synapses by pathway and its rule's own memory; all it needs in training; what runs share."""
 
-    pathways: dict[str, int]
+    parts: dict[str, int]
+    copies: int
     run: int
     shared: int
 
 
-def need(circuit: Circuit, batch_size: int, images: int = 0) -> Need:
-    """The bytes of training a circuit in JAX's default float, on uint8 images of so many bytes in all."""
-    size = np.dtype(jax.dtypes.canonicalize_dtype(float)).itemsize
-    shapes = circuit.shapes._asdict()
-    pathways = {p: size * sum(post * pre for post, pre in shapes[p]) for p in PATHWAYS if shapes[p]}
+def need(rule: Rule, circuit: Circuit, numbers: Mapping, batch_size: int, images: int = 0) -> Need:
+    """The bytes of training a rule's circuit in JAX's default float, on uint8 images of so many bytes in all."""
+    start = jax.eval_shape(lambda: rule.init(circuit, jax.random.key(0), dict(numbers)))
+    parts = {pathway: _bytes(getattr(start.synapses, pathway)) for pathway in PATHWAYS}
+    parts = {name: size for name, size in (parts | {"memory": _bytes(start.memory)}).items() if size}
+    copies = COPIES + ("momentum" in numbers) * MOMENTUM
+    size = jax.dtypes.canonicalize_dtype(float).itemsize
     # x and its pixels; h, φ(h), φ'(h) and what is received upstream; h̄, V aᵀ and what is sent downstream.
     neurons = 2 * circuit.widths[0] + 4 * sum(circuit.widths[1:]) + 3 * sum(circuit.downstream_widths)
     # Eq. (9)'s batch average, where V is multiplied by it: [d_l, d̄_{l+1}].
-    averages = max((v[1] * w_bar[1] for v, w_bar in zip(shapes["v"], shapes["w_bar"], strict=False)), default=0)
-    return Need(pathways, COPIES * sum(pathways.values()) + size * (batch_size * neurons + averages), images)
+    shapes = zip(circuit.shapes.v, circuit.shapes.w_bar, strict=False)
+    averages = max((v[1] * w_bar[1] for v, w_bar in shapes), default=0)
+    return Need(parts, copies, copies * sum(parts.values()) + size * (batch_size * neurons + averages), images)
+
+
+def _bytes(tree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def free(device: jax.Device | None = None) -> int | None:
@@ -60,9 +70,9 @@ def at_once(needed: Need, runs: int, available: int | None) -> int:
 
 def describe(needed: Need) -> str:
     """`1.2 GB (w 2.8 MB, v ..., 3 copies in training), and 180 MB for the images`."""
-    pathways = ", ".join(f"{pathway} {readable(size)}" for pathway, size in needed.pathways.items())
+    parts = ", ".join(f"{name} {readable(size)}" for name, size in needed.parts.items())
     images = f", and {readable(needed.shared)} for the images" if needed.shared else ""
-    return f"{readable(needed.run)} (synapses: {pathways}; {COPIES} copies in training){images}"
+    return f"{readable(needed.run)} (synapses: {parts}; {needed.copies} copies in training){images}"
 
 
 def readable(size: int) -> str:

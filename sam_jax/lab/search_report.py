@@ -6,27 +6,28 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from sam_jax import RULES, records, sweep, tables
+from sam_jax.lab import records, search, tables
+from sam_jax.lab.results import Results
 
 
 def by_trial(rows: list[dict]) -> dict[tuple, list[dict]]:
     """The rows of each (data set, rule, stage, trial), in order."""
     groups = collections.defaultdict(list)
     for row in rows:
-        groups[row["dataset"], row["rule"], row["stage"], row["trial"]].append(row)
+        groups[row["dataset"], row["arm"], row["stage"], row["trial"]].append(row)
     return dict(groups)
 
 
-def entries(manifest: dict, rows: list[dict]) -> list[dict]:
-    """A summary of each trial: its score, its seeds' accuracies, how many diverged, and its numbers."""
+def entries(results: Results) -> list[dict]:
+    """A summary of each trial: its score (%), its seeds' percents, how many diverged, and its numbers."""
     found = []
-    for (dataset, rule, stage, trial), group in by_trial(rows).items():
-        chance = 1 / manifest["data"][dataset]["classes"]
-        alive = [100 * row["val_accuracy"] for row in group if not row["diverged"]]
+    for (dataset, rule, stage, trial), group in by_trial(results.rows).items():
+        measure = results.measure(dataset)
+        alive = [100 * row[f"val_{measure}"] for row in group if not row["diverged"]]
         found.append(
             {
                 **{"dataset": dataset, "rule": rule, "stage": stage, "trial": trial},
-                "score": 100 * sweep.score(group, chance),
+                "score": search.score(group, measure, results.chance(dataset)),
                 "alive": alive,
                 "diverged": sum(row["diverged"] for row in group),
                 "seeds": len(group),
@@ -49,11 +50,12 @@ def winners(found: list[dict]) -> dict[tuple[str, str], dict]:
     return best
 
 
-def flagfile(entry: dict, manifest: dict, seconds: float) -> str:
+def flagfile(entry: dict, results: Results, seconds: float) -> str:
     """The winner's numbers as a flagfile, with what is expected of it as comments."""
     sd = f" ± {np.std(entry['alive'], ddof=1):.2f}" if len(entry["alive"]) > 1 else ""
+    manifest = results.manifest
     lines = [
-        f"# {RULES[entry['rule']].title} on {entry['dataset']}, chosen on the validation split by",
+        f"# {results.title(entry['rule'])} on {entry['dataset']}, chosen on the validation split by",
         f"# {manifest['command']}",
         f"# Expected: {entry['score']:.2f}{sd} % of the validation images after {entry['epochs']} epochs on "
         f"{entry['images']:,} images ({entry['seeds']} seeds, {entry['diverged']} diverged).",
@@ -62,36 +64,37 @@ def flagfile(entry: dict, manifest: dict, seconds: float) -> str:
     return "\n".join(lines + [f"--{name}={value:g}" for name, value in entry["numbers"].items()]) + "\n"
 
 
-def make(folder: pathlib.Path) -> None:
+def make(results: Results) -> None:
     """Writes configs/, search.md and stability.png from the rows, and prints the winners."""
-    manifest, rows = records.read(folder)
-    found = entries(manifest, rows)
+    folder, found = results.folder, entries(results)
     seconds = collections.Counter()
     for entry in found:
         seconds[entry["dataset"], entry["rule"]] += entry["seconds"]
     best = winners(found)
     (folder / "configs").mkdir(exist_ok=True)
     for (dataset, rule), entry in best.items():
-        text = flagfile(entry, manifest, seconds[dataset, rule])
-        (folder / "configs" / f"{dataset}_{rule}.cfg").write_text(text, encoding="utf-8")
-    text = markdown(manifest, found, best, seconds)
-    (folder / "search.md").write_text(text, encoding="utf-8")
-    stability(folder / "stability.png", manifest, found)
+        text = flagfile(entry, results, seconds[dataset, rule])
+        records.replace_whole(folder / "configs" / f"{dataset}_{rule}.cfg", text)
+    text = markdown(results, found, best, seconds)
+    records.replace_whole(folder / "search.md", text)
+    stability(folder / "stability.png", results, found)
     console = Console()
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Flagfiles: {folder / 'configs'}", markup=False, soft_wrap=True)
 
 
-def markdown(manifest: dict, found: list[dict], best: dict, seconds: dict) -> str:
+def markdown(results: Results, found: list[dict], best: dict, seconds: dict) -> str:
     """search.md: the protocol, and for each data set and rule its winner, its stability and its cost."""
-    ratios, first, *others = manifest["cells"]["search"].values()
+    stages = dict(results.manifest["stages"])
+    ratios, seeds = stages.pop("ratios"), stages.pop("seeds")["of each trial"]
+    first, *others = stages.values()
     parts = [
-        f"Made by `{manifest['command']}`, {tables.about(manifest)}.\n",
-        f"{ratios['trials']} trials of each rule on the first data set through rungs of "
-        f"{', '.join(ratios['rungs'])} (images x epochs), {ratios['keep']} going on; then, on every data set, "
-        f"the overall factors {', '.join(first['factors'])} ({first['rung']}), and the best of these with its two "
-        f"neighbours in longer runs ({', '.join(stage['rung'] for stage in others)}). {ratios['seeds']} seeds for each "
-        "trial, judged by mean validation accuracy with diverged seeds at chance.\n",
+        f"Made by `{results.manifest['command']}`, {tables.about(results.manifest)}.\n",
+        f"{ratios['trials']} trials of each rule on the first data set through rungs of {_of(ratios)}, "
+        f"1/{ratios['keep']} going on; then, on every data set, the overall factors "
+        f"{', '.join(f'{factor:g}' for factor in first['factors'])} ({_of(first)}), and the best of these with its two "
+        f"neighbours in longer runs ({', '.join(map(_of, others))}). {seeds} seeds for each trial, judged by the mean on "
+        "the validation split with diverged seeds at chance.\n",
         "| data set | rule | validation % | diverged over the factors | time | numbers |",
         "|---|---|---:|---:|---:|---|",
     ]
@@ -101,13 +104,22 @@ def markdown(manifest: dict, found: list[dict], best: dict, seconds: dict) -> st
         lost, runs = sum(e["diverged"] for e in stage), sum(e["seeds"] for e in stage)
         numbers = ", ".join(f"{name} {value:g}" for name, value in entry["numbers"].items())
         parts.append(
-            f"| {dataset} | {RULES[rule].title} | {entry['score']:.2f} | {lost} of {runs} | "
+            f"| {dataset} | {results.title(rule)} | {entry['score']:.2f} | {lost} of {runs} | "
             f"{tables.clock(seconds[dataset, rule])} | {numbers} |"
         )
     return "\n".join(parts) + "\n"
 
 
-def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
+def _of(stage: dict) -> str:
+    """`3 epochs`; `8000 images x 3 epochs` where a stage had fewer than all."""
+    epochs = stage["epochs"] if isinstance(stage["epochs"], list) else [stage["epochs"]]
+    images = stage.get("images", [None] * len(epochs))
+    images = images if isinstance(images, list) else [images]
+    each = [f"{e} epochs" if n is None else f"{n} images x {e} epochs" for n, e in zip(images, epochs, strict=True)]
+    return ", ".join(each)
+
+
+def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     """The stability map: accuracy and lost seeds over the rates that were tried, and over each overall factor."""
     from matplotlib.figure import Figure
 
@@ -128,7 +140,7 @@ def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
     for line, panels in zip(axes, maps, strict=False):
         for axis, (rule, name, label) in zip(line, panels, strict=False):
             points = _map(axis, [e for e in first if e["rule"] == rule], name, (min(scores), max(scores)))
-            axis.set(title=f"{RULES[rule].title}: {datasets[0]}", ylabel=label)
+            axis.set(title=f"{results.title(rule)}: {datasets[0]}", ylabel=label)
     figure.colorbar(
         points,
         ax=axes[: len(maps)],
@@ -137,7 +149,7 @@ def stability(path: pathlib.Path, manifest: dict, found: list[dict]) -> None:
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
         for axis, rule in zip(line, rules, strict=False):
             _factors(axis, [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule)])
-            axis.set_title(RULES[rule].title)
+            axis.set_title(results.title(rule))
         line[0].set_ylabel(f"{dataset}\nvalidation accuracy (%)")
     handles, labels = axes[len(maps), 0].get_legend_handles_labels()
     title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"

@@ -10,23 +10,18 @@ import time
 from collections.abc import Callable
 
 import jax
-from absl import flags
 from jax.experimental import multihost_utils
 
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "share the runs out over the processes that SLURM, MPI or a cloud started; needs --out_dir"
-)
 
-
-def start() -> None:
-    """Joins the other processes, if --distributed says that there are any; before anything else is done with JAX.
+def start(distributed: bool, out_dir: str | None) -> None:
+    """Joins the other processes, where there are any; before anything else is done with JAX.
 
     Raises:
       ValueError: --out_dir is not given, or JAX finds no processes to join.
     """
-    if not DISTRIBUTED.value:
+    if not distributed:
         return
-    if not flags.FLAGS.out_dir:
+    if not out_dir:
         raise ValueError("--distributed needs --out_dir, one folder that all processes can write to")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:

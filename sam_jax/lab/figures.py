@@ -1,0 +1,141 @@
+"""What the figures of results share: looks, bands over seeds, and the panels that compare arms."""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from sam_jax.lab import statistics
+from sam_jax.lab.results import Results
+
+# Okabe and Ito's colour-blind-safe palette; dashes tell the rules apart without colour.
+STYLE = {
+    "sgd": ("#000000", "--"),
+    "fa": ("#E69F00", "-."),
+    "wm": ("#009E73", ":"),
+    "kp": ("#56B4E9", (0, (5, 1, 1, 1, 1, 1))),
+    "sam": ("#D55E00", "-"),
+}
+BARRED = {"W̄": r"$\mathregular{\bar{W}}$", "V̄": r"$\mathregular{\bar{V}}$", "d̄": r"$\mathregular{\bar{d}}$"}
+MATHTEXT = {"w": "W", "w_bar": "\\bar{W}", "v": "V", "v_bar": "\\bar{V}"}  # the pathways' symbols between two $
+
+_CYCLE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
+_PAIRS = [(_CYCLE[i % len(_CYCLE)], _DASHES[i % len(_DASHES)]) for i in range(len(_CYCLE) * len(_DASHES))]
+_LOOKS = [look for look in _PAIRS if look not in STYLE.values()]  # the rules keep theirs
+
+
+def style(arm: str, place: int) -> dict:
+    """How an arm is drawn: a rule always alike, any other by its place; no two alike among the first forty."""
+    colour, dashes = STYLE.get(arm, _LOOKS[place % len(_LOOKS)])
+    return {"color": colour, "linestyle": dashes}
+
+
+def band(axis, rows: list[dict], value: Callable, **look) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Draws mean ± sd over the seeds against epochs; returns epochs, mean, sd.
+
+    Args:
+      axis: matplotlib's.
+      rows: an arm's rows.
+      value: a row's number, or None: a seed that diverged is drawn no further.
+      look: of the line.
+    """
+    by_epoch: dict[int, list[float]] = {}
+    for row in rows:
+        if (number := value(row)) is not None:
+            by_epoch.setdefault(row["epoch"], []).append(number)
+    epochs = sorted(by_epoch)
+    mean = np.array([np.mean(by_epoch[epoch]) for epoch in epochs])
+    sd = np.array([np.std(by_epoch[epoch], ddof=1) if len(by_epoch[epoch]) > 1 else 0.0 for epoch in epochs])
+    axis.plot(epochs, mean, **({"linewidth": 1.8} | look))
+    axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+    return epochs, mean, sd
+
+
+def percent(column: str) -> Callable:
+    """A `value` for `band`: the column in percent."""
+    return lambda row: None if row[column] is None else 100 * row[column]
+
+
+def label(title: str) -> str:
+    """A title with its bars where matplotlib can place them."""
+    for plain_text, drawn in BARRED.items():
+        title = title.replace(plain_text, drawn)
+    return title
+
+
+def plain(axis) -> None:
+    """A faint grid and no frame above and on the right."""
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def panels(figure, count: int):
+    """Two panels for each data set, the right one with room for the arms' names."""
+    return figure.subplots(count, 2, squeeze=False, gridspec_kw={"width_ratios": (1.25, 1)})
+
+
+def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split: str = "test") -> None:
+    """Accuracy against epochs, mean ± sd over the seeds that have not diverged; `looks` by arm."""
+    low, high = [], []
+    for arm, look in looks.items():
+        look = {**look, "label": label(results.title(arm)) + results.lost(dataset, arm)}
+        _, mean, sd = band(axis, results.of(dataset, arm), percent(f"{split}_accuracy"), **look)
+        if len(mean):
+            low.append(mean[min(len(mean) - 1, 1 + len(mean) // 10)])
+            high.append(max(mean + sd))
+    if low:  # chance level, where all begin, would squeeze the rest
+        bottom = max(0.0, 5 * np.floor((min(low) - 1) / 5))
+        axis.set_ylim(bottom, max(high) + 0.04 * (max(high) - bottom) + 0.1)
+    axis.set(xlabel="epoch", ylabel=f"{split} accuracy (%)")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    plain(axis)
+
+
+def points(axis, results: Results, dataset: str, looks: dict[str, dict], ordered: bool = True) -> None:
+    """Each seed's last test accuracy, an arm a line, the best on top; its mean with its 95 % interval."""
+    final = {arm: results.final(dataset, arm, "test_accuracy") for arm in looks}
+    estimates = {arm: statistics.estimate(values.values()) for arm, values in final.items()}
+    arms = list(looks)[::-1]
+    if ordered:
+        arms.sort(key=lambda arm: -np.inf if estimates[arm].mean is None else estimates[arm].mean)
+    for y, arm in enumerate(arms):
+        kept, estimate = [value for value in final[arm].values() if value is not None], estimates[arm]
+        colour = looks[arm]["color"]
+        axis.scatter(kept, np.full(len(kept), y - 0.2), s=14, facecolors="none", edgecolors=colour, linewidths=0.9)
+        if estimate.mean is not None:
+            spread = None if estimate.low is None else [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+            axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
+    names = [label(results.title(arm)) + results.lost(dataset, arm).replace(" (", "\n(") for arm in arms]
+    axis.set_yticks(range(len(arms)), names)
+    axis.set(
+        xlabel="test accuracy after the last epoch (%)\nrings: seeds; dots: mean, 95 % interval",
+        ylim=(-0.6, len(arms) - 0.4),
+    )
+    plain(axis)
+
+
+def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("test", "train")) -> None:
+    """Accuracy against epochs: a column for each data set, a row for each split, mean ± sd over seeds."""
+    from matplotlib.figure import Figure  # no global state: works beside a user's own figures
+
+    names = [name for name in results.datasets if results.arms(name)]
+    every = list(dict.fromkeys(arm for name in names for arm in results.arms(name)))
+    size = (max(5.2, 0.6 + 3.6 * len(names)), 0.4 + 3 * len(splits) + 0.1 * len(every))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(splits), len(names), squeeze=False, sharex="col")
+    handles: dict = {}
+    for column, name in enumerate(names):
+        looks = {arm: style(arm, place) for place, arm in enumerate(every) if arm in results.arms(name)}
+        for axis, split in zip(axes[:, column], splits, strict=True):
+            accuracy(axis, results, name, looks, split)
+            axis.label_outer()
+            lines, _ = axis.get_legend_handles_labels()
+            handles |= {results.title(arm): line for arm, line in zip(looks, lines, strict=False)}
+        lost = len(results.diverged_seeds(name))
+        axes[0, column].set_title(name + (f" ({lost} diverged)" if lost else ""))
+    for axis, split in zip(axes[:, 0], splits, strict=True):
+        axis.set_ylabel(f"{split} accuracy (%)")
+    columns = min(len(handles), 1 + 2 * len(names))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,222 @@
+"""An experiment from options to records: its jobs, their training, rows as they come, the script's main.
+
+Runs that are in the folder already are not computed again.
+"""
+
+import functools
+import operator
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sam_jax import footprint, inputs, losses, training
+from sam_jax.lab import flags, processes, records
+from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
+from sam_jax.lab.flags import Options
+from sam_jax.lab.results import Results
+from sam_jax.trained import Trained, save
+
+Cell = tuple[str, str]  # (data set, arm)
+
+
+def main(experiment: Experiment, argv: list[str] | None = None) -> None:
+    """The whole of an experiment's script: flags, the runs of its arms, and what `make` makes of their folder."""
+    main_of(experiment, run, argv)
+
+
+def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = None, **parsing) -> None:
+    """The options, the folder that `compute(experiment, options)` returns, and what `make` makes of it."""
+    with flags.one_line_errors(f"{experiment.name}.py"):
+        options = flags.parse(experiment, sys.argv if argv is None else argv, **parsing)
+        if options is None:
+            return
+        if options.remake:
+            experiment.make(Results.read(pathlib.Path(options.remake).expanduser()))
+            return
+        processes.start(options.distributed, options.out_dir)
+    folder = compute(experiment, options)
+    if processes.first():
+        experiment.make(Results.read(folder))
+
+
+def run(experiment: Experiment, options: Options) -> pathlib.Path:
+    """Trains every arm on every data set, but for the runs that the folder holds; returns the folder."""
+    with flags.one_line_errors(f"{experiment.name}.py"):
+        folder = options.folder()
+        records.check(folder, "experiment", {})
+        # All of them, so that a missing one does not end a long run half way.
+        loaded = [flags.load(options, name) for name in options.dataset]
+        jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
+        check_numbers(options, jobs)
+        check_memory(jobs)
+        open_folder(folder, experiment, options, "experiment", jobs)
+    train(jobs, folder, experiment, options)
+    if experiment.more is not None and processes.first():
+        experiment.more(options, folder, loaded)
+    return folder
+
+
+def plan(experiment: Experiment, options: Options, dataset) -> list[Job]:
+    """The jobs of a data set: the experiment's arms, and beside them the rules that are asked for."""
+    arms = dict(experiment.arms(options, dataset))
+    for rule in options.rules:
+        arms.setdefault(rule.name, Arm(rule))
+    return [settle(options, dataset, name, arm) for name, arm in arms.items()]
+
+
+def check_numbers(options: Options, jobs: list[Job]) -> None:
+    """Raises ValueError where a number that was given by flag belongs to no rule of these jobs."""
+    rules = list(dict.fromkeys(job.rule for job in jobs))
+    for name in options.given:
+        if not any(name in rule.known_numbers for rule in rules):
+            names = ", ".join(rule.name for rule in rules)
+            raise ValueError(f"--{name} is a number of none of the rules here ({names}): leave it out")
+    if options.downstream_widths and all(job.circuit.one_to_one for job in jobs):
+        raise ValueError("--downstream_widths is for sam alone, and no rule here has streams of two widths: leave it out")
+
+
+def check_memory(jobs: list[Job]) -> None:
+    """Tells on standard error what the largest run of each data set needs; ValueError where not even one fits."""
+    for dataset in dict.fromkeys(job.dataset.name for job in jobs):
+        largest = max((job for job in jobs if job.dataset.name == dataset), key=lambda job: job.need().run)
+        needed = largest.need()
+        footprint.at_once(needed, 1, footprint.free())
+        if processes.first():
+            print(f"{dataset}: a run of {largest.name} needs {footprint.describe(needed)}", file=sys.stderr)
+
+
+def numerics(options: Options) -> dict:
+    """What changes every number of a run, whatever the arm: a folder is not continued under another."""
+    return {
+        "precision": options.precision,
+        "x64": bool(jax.config.jax_enable_x64),
+        "prng": str(jax.config.jax_default_prng_impl),
+    }
+
+
+def open_folder(folder, experiment: Experiment, options: Options, kind: str, jobs: list[Job], **more) -> None:
+    """Opens the folder for all processes, its manifest holding the jobs, the flags and the data sets' facts.
+
+    Args:
+      folder, experiment, options, jobs: of the run.
+      kind: "experiment" or "search".
+      more: `stages`, of a search.
+
+    Raises:
+      FileExistsError: it holds other runs, or runs in another precision or on other images of the same name.
+    """
+    cells: dict[str, dict] = {}
+    data = {}
+    for job in jobs:
+        cells.setdefault(job.dataset.name, {})[job.name] = job.describe()
+    for dataset in {id(job.dataset): job.dataset for job in jobs}.values():
+        data[dataset.name] = facts(dataset, experiment, cells[dataset.name])
+    fixed = {"numerics": numerics(options), **more}
+    _check_images(folder, data)
+    records.check(folder, kind, cells, **fixed)
+    processes.meet("checked")
+    if processes.first():
+        records.open_run(folder, kind, cells, data, fixed, flags=_as_json(options.flagged))
+    processes.meet("opened")
+
+
+def _as_json(flagged):
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flagged.items()}
+
+
+def _check_images(folder, data):
+    if (folder / records.MANIFEST).is_file():
+        held = records.read(folder)[0]["data"]
+        for name, known in data.items():
+            if name in held and held[name]["sha256"] != known["sha256"]:
+                raise FileExistsError(f"out_dir {folder} holds runs on other images called {name}: give another folder")
+
+
+def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options: Options) -> None:
+    """This process's share of what is missing; waits for the others' and merges their rows."""
+    asked = [(job.dataset.name, job.name, seed) for job in jobs for seed in range(options.seeds)]
+    done = records.finished(*records.read(folder))
+    mine = set(processes.share([run for run in asked if run not in done]))
+    seeds_of = [[s for s in range(options.seeds) if (job.dataset.name, job.name, s) in mine] for job in jobs]
+    total = sum(job.protocol.epochs * len(seeds) for job, seeds in zip(jobs, seeds_of, strict=True))
+    placed: tuple = (None, None)
+    with jax.default_matmul_precision(options.precision), progress() as bar:
+        task = bar.add_task("", total=total)
+        for job, seeds in zip(jobs, seeds_of, strict=True):
+            if not seeds:
+                continue
+            if placed[0] is not job.dataset:
+                placed = job.dataset, inputs.place(job.dataset)
+            bar.update(task, description=f"{job.dataset.name}: {job.title}")
+            # The images are on the device already.
+            fit = footprint.at_once(job.need()._replace(shared=0), len(seeds), footprint.free())
+            fit *= jax.local_device_count()
+            for first in range(0, len(seeds), fit):
+                some = seeds[first : first + fit]
+                train_job(job, some, placed[1], folder, experiment.probe, options, functools.partial(bar.advance, task))
+    processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
+    if processes.first():
+        cells = records.read(folder)[0]["cells"]
+        places = {cell: place for place, cell in enumerate((d, name) for d in cells for name in cells[d])}
+        records.merge(folder, lambda row: (places[row["dataset"], row["arm"]], row["epoch"], row["seed"]))
+
+
+def train_job(job: Job, seeds: list[int], data: inputs.Data, folder, probe, options: Options, on_epochs) -> None:
+    """Trains a job's seeds and appends a row for each seed and evaluation as they come."""
+    start, before = time.perf_counter(), 0
+    labels = {split: np.asarray(data.splits[split].labels) for split in data.splits}
+    measure = jax.jit(lambda synapses, data: probe(job, data, synapses))
+    for epoch, runs, metrics in training.train(job.protocol, job.numbers, data, seeds):
+        synapses, diverged, metrics = jax.device_get((runs.synapses, runs.diverged, metrics))
+        seconds = round((time.perf_counter() - start) / len(seeds), 4)
+        rows = []
+        for i, seed in enumerate(seeds):
+            row = {"dataset": job.dataset.name, "arm": job.name, "seed": seed, "epoch": epoch}
+            row |= {"diverged": bool(diverged[i]), "seconds": seconds}
+            row |= measured(metrics, i, bool(diverged[i]), labels if job.protocol.auc else {})
+            probed = measure(jax.tree.map(operator.itemgetter(i), synapses), data)
+            rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
+        records.append(folder, rows, processes.part())
+        on_epochs((epoch - before) * len(seeds))
+        before, start = epoch, time.perf_counter()
+    if options.save_synapses:
+        kept = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
+        trained = Trained(job.rule, job.circuit, job.protocol.loss, *kept, tuple(seeds), diverged)
+        save(folder / file_name(job, seeds), trained)
+
+
+def measured(metrics: dict, place: int, lost: bool, labels: dict) -> dict:
+    """A run's numbers on every split, by column; None where it diverged. AUCs of the splits whose labels are given."""
+    found: dict = {}
+    for split, values in metrics.items():
+        found[f"{split}_loss"] = None if lost else float(values.loss[place])
+        found[f"{split}_accuracy"] = None if lost else float(values.accuracy[place])
+        if split in labels:
+            found[f"{split}_auc"] = None if lost else losses.macro_auc(values.scores[place], labels[split])
+    return found
+
+
+def file_name(job: Job, seeds: list[int]) -> str:
+    """Of trained circuits: the data set, the arm, and the seeds where they are not 0, 1, ..."""
+    stem = "".join(c if c.isalnum() else "_" for c in job.name)
+    named = "" if seeds == list(range(len(seeds))) else f"_seeds_{'_'.join(map(str, seeds))}"
+    return f"{job.dataset.name}_{stem}{named}.msgpack"
+
+
+def progress() -> Progress:
+    """A progress bar on standard error with the time left; of several processes the first has it."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, quiet=not processes.first()),
+    )

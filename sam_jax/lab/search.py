@@ -1,0 +1,224 @@
+"""The search for every rule's numbers: equally many trials for each, judged by several seeds on the validation split.
+
+Trials are dicts of numbers by name. A stage trains all of them with all seeds in one compiled program.
+
+1. On the first data set, `--trials` settings of each rule, a Sobol sequence in the rule's space, go through
+   successive halving: a rung is a number of epochs on all images, and the best quarter goes on to the next.
+2. On every data set, `--factors` multiply what the rule says is scaled, in runs of the first of `--factor_rungs`.
+3. Long runs stand lower rates than short ones, so the best factor, and 0.6 and 1.67 times it, train again in
+   longer runs, the next of `--factor_rungs`, and so on: the best of the last three is the data set's winner.
+
+Every trial counts by its seeds' mean in the data set's measure, a diverged seed at chance. The test split takes no part.
+"""
+
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from scipy.stats import qmc
+
+from sam_jax import footprint, inputs, losses, training
+from sam_jax.lab import flags, processes, records
+from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
+from sam_jax.lab.flags import Flag, Options
+from sam_jax.lab.run import check_memory, open_folder, progress
+from sam_jax.rule import Rule
+
+KEEP = 4  # a quarter of a rung's trials goes on
+STEPS = (0.6, 1.0, 1.67)  # times the best factor, in the next stage
+FLAGS = (
+    Flag("trials", 32, "settings tried for each rule on the first data set", lower=2),
+    Flag("rungs", ["1", "3"], "epochs of each rung, on all training images", flags.numbers()),
+    Flag("factors", ["0.25", "0.42", "0.7", "1.2", "2"], "times the winner's rates", flags.numbers()),
+    Flag("factor_rungs", ["6", "12", "20"], "epochs of the runs that compare factors", flags.numbers()),
+)
+READS = (  # the shared flags that a search reads: the rest is refused
+    *("dataset", "rules", "train_images", "seeds", "batch_size", "hidden_widths", "downstream_widths", "activation"),
+    *("loss", "schedule", "decay_times_rate", "data_dir", "out_dir", "precision", "distributed", "remake"),
+)
+
+
+def sample(rule: Rule, trials: int, seed: int = 0) -> list[dict[str, float]]:
+    """So many trials from the rule's space: a scrambled Sobol sequence, log-uniform, four significant digits.
+
+    Raises:
+      ValueError: the rule has no space.
+    """
+    if not rule.space:
+        raise ValueError(f"rule {rule.name} has no space to search: expected space={{'rate_w': (0.01, 0.1), ...}}")
+    low, high = np.log(np.array(list(rule.space.values()))).T
+    points = qmc.Sobol(len(low), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(trials)))
+    points = np.exp(low + (high - low) * points[:trials])
+    return [numbers_of(dict(zip(rule.space, point, strict=True))) for point in points]
+
+
+def numbers_of(point: Mapping[str, float]) -> dict[str, float]:
+    """A point of a space with its ratios multiplied out."""
+    numbers = {name: value for name, value in point.items() if "/" not in name}
+    for ratio, value in point.items():
+        if "/" in ratio:
+            name, base = ratio.split("/")
+            numbers[name] = value * numbers[base]
+    return {name: float(f"{value:.4g}") for name, value in numbers.items()}
+
+
+def scaled(rule: Rule, numbers: Mapping[str, float], factor: float) -> dict[str, float]:
+    """What the rule says is scaled times a factor, the rest as it is: the paper's overall factor of a task."""
+    return {
+        name: float(f"{value * factor:.4g}") if name in rule.scaled else value for name, value in numbers.items()
+    }
+
+
+def trials_at_once(
+    job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int]
+) -> list[list[dict]]:
+    """Trains every trial with every seed in one compiled program, or in as few as the devices' memory allows.
+
+    Returns, for each trial and seed, the last epoch's measures on every split of `data` (`val_accuracy`, ...,
+    `val_auc` where the job has it) and `diverged`; a diverged run has None for each.
+    """
+    fit = footprint.at_once(job.need()._replace(shared=0), len(trials) * len(seeds), footprint.free())
+    most = max(1, fit * jax.local_device_count() // len(seeds))
+    if len(trials) > most:
+        return trials_at_once(job, trials[:most], data, seeds) + trials_at_once(job, trials[most:], data, seeds)
+    settled = [job.rule.settle(trial) for trial in trials]
+    each = {name: np.repeat(np.array([one[name] for one in settled], float), len(seeds)) for name in settled[0]}
+    *_, (_, runs, metrics) = training.train(job.protocol, each, data, list(seeds) * len(trials))
+    diverged, metrics = jax.device_get((runs.diverged, metrics))
+    labels = {split: np.asarray(data.splits[split].labels) for split in metrics}
+    found = []
+    for i, lost in enumerate(diverged):
+        one: dict = {"diverged": bool(lost)}
+        for split, measured in metrics.items():
+            one[f"{split}_accuracy"] = None if lost else float(measured.accuracy[i])
+            if job.protocol.auc:
+                one[f"{split}_auc"] = None if lost else losses.macro_auc(measured.scores[i], labels[split])
+        found.append(one)
+    return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
+
+
+def score(rows: list[dict], measure: str, chance: float) -> float:
+    """A trial's mean percent of the measure on the validation split over its seeds, a diverged one at chance."""
+    return float(np.mean([chance if row["diverged"] else 100 * row[f"val_{measure}"] for row in rows]))
+
+
+def survivors(scores: list[float], keep: int) -> list[int]:
+    """The places of the best so many, best first; ties go to the earlier trial."""
+    return sorted(range(len(scores)), key=lambda i: -scores[i])[:keep]
+
+
+def stages_of(own) -> dict[str, dict]:
+    """The search's stages, for the manifest: a search may go on with more of them."""
+    stages = {"ratios": {"trials": own.trials, "epochs": _epochs(own.rungs), "keep": KEEP}}
+    for level, epochs in enumerate(_epochs(own.factor_rungs)):
+        stages[f"factor {level}"] = {"epochs": epochs, "factors": STEPS if level else list(map(float, own.factors))}
+    return stages
+
+
+def _epochs(texts) -> list[int]:
+    for text in texts:
+        if not text.isdecimal():
+            raise ValueError(f"a rung is {text!r}, expected a number of epochs, as in --rungs=1,3")
+    return [int(text) for text in texts]
+
+
+class Search:
+    """The rows of a search's folder, and the stages that are still to be run for a rule on a data set."""
+
+    def __init__(self, folder: pathlib.Path, job: Job, data: inputs.Data, seeds: int, measure: str, chance: float):
+        self.folder, self.job, self.data, self.seeds = folder, job, data, seeds
+        self.measure, self.chance = measure, chance
+        self.rows = records.read(folder)[1]
+
+    def stage(self, stage: str, trials: list[dict], epochs: int) -> list[float]:
+        """The scores of the trials after so many epochs, trained unless the folder has them."""
+        job = self.job
+        key = {"dataset": job.dataset.name, "arm": job.name, "stage": stage}
+        missing = [place for place in range(len(trials)) if len(self.of(key, place)) < self.seeds]
+        if places := processes.share(missing):
+            short = job.protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
+            splits = {split: self.data.splits[split] for split in ("train", "val")}
+            start, seeds = time.perf_counter(), list(range(self.seeds))
+            found = trials_at_once(
+                job._replace(protocol=short), [trials[p] for p in places], self.data._replace(splits=splits), seeds
+            )
+            seconds = round((time.perf_counter() - start) / (len(places) * self.seeds), 4)
+            common = {"images": len(job.dataset.train.images), "epochs": epochs, "seconds": seconds}
+            rows = [
+                {**key, **common, "trial": place, "seed": seed, **result, "numbers": trials[place]}
+                for place, results in zip(places, found, strict=True)
+                for seed, result in enumerate(results)
+            ]
+            records.append(self.folder, rows, processes.part())
+        if missing:
+            processes.wait(lambda: self.has(key, len(trials)))
+        return [score(self.of(key, place), self.measure, self.chance) for place in range(len(trials))]
+
+    def of(self, key: dict, place: int) -> list[dict]:
+        """A trial's rows, one for each seed."""
+        return [row for row in self.rows if {**key, "trial": place}.items() <= row.items()]
+
+    def has(self, key: dict, trials: int) -> bool:
+        """Whether the rows of so many trials are in the folder, this process's and the others'."""
+        self.rows = records.read(self.folder)[1]
+        return all(len(self.of(key, place)) >= self.seeds for place in range(trials))
+
+    def ratios(self, own, on_rung) -> dict:
+        """Stage 1: the best of the rule's trials after all rungs."""
+        trials = sample(self.job.rule, own.trials)
+        for level, epochs in enumerate(_epochs(own.rungs)):
+            scores = self.stage(f"rung {level}", trials, epochs)
+            trials = [trials[place] for place in survivors(scores, math.ceil(len(trials) / KEEP))]
+            on_rung()
+        return trials[0]
+
+    def factors(self, own, winner: dict) -> None:
+        """Stages 2 and 3: the winner with several overall factors for this data set, in ever longer runs."""
+        factors = [float(factor) for factor in own.factors]
+        for level, epochs in enumerate(_epochs(own.factor_rungs)):
+            trials = [scaled(self.job.rule, winner, factor) for factor in factors]
+            best = survivors(self.stage(f"factor {level}", trials, epochs), 1)[0]
+            factors = [factors[best] * step for step in STEPS]
+
+
+def order(row: dict, rules: list[str]) -> tuple:
+    """The order of a search's rows: data set, rule, stage (rungs, then factors), trial, seed."""
+    kind, level = row["stage"].split()
+    return row["dataset"], rules.index(row["arm"]), kind == "factor", int(level), row["trial"], row["seed"]
+
+
+def run(experiment: Experiment, options: Options) -> pathlib.Path:
+    """Searches every rule on every data set; returns the folder."""
+    with flags.one_line_errors(f"{experiment.name}.py"):
+        folder, own = options.folder(), options.own
+        stages = stages_of(own) | {"seeds": {"of each trial": options.seeds}}
+        records.check(folder, "search", {})
+        loaded = [flags.load(options, name) for name in options.dataset]
+        jobs = {}
+        for dataset in loaded:
+            for rule in options.rules:
+                sample(rule, 2)  # a rule without a space is refused before anything starts
+                protocol = {"warmup_epochs": 0.0, "epochs": 0, "evaluate_every": 0}  # each stage has its own
+                jobs[dataset.name, rule.name] = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
+        check_memory(list(jobs.values()))
+        open_folder(folder, experiment, options, "search", list(jobs.values()), stages=stages)
+    with jax.default_matmul_precision(options.precision), progress() as bar:
+        task = bar.add_task("", total=len(options.rules) * (len(own.rungs) + len(loaded)))
+        winners: dict[str, dict] = {}
+        for dataset in loaded:
+            data, known = inputs.place(dataset), facts(dataset, experiment, ())
+            judged = known["measure"], known["chance"][known["measure"]]
+            for rule in options.rules:
+                bar.update(task, description=f"{dataset.name}: {rule.title}")
+                search = Search(folder, jobs[dataset.name, rule.name], data, options.seeds, *judged)
+                if rule.name not in winners:
+                    winners[rule.name] = search.ratios(own, lambda: bar.advance(task))
+                search.factors(own, winners[rule.name])
+                bar.advance(task)
+    if processes.first():
+        names = list(records.read(folder)[0]["cells"][loaded[0].name])
+        records.merge(folder, lambda row: order(row, names))
+    return folder
