@@ -5,7 +5,10 @@ since predicting "nothing" is already right for about 94.8 % of its labels: it i
 Fashion-MNIST's is above what such networks reach on test images; it fits training accuracy.
 """
 
+import pathlib
 from typing import NamedTuple
+
+from sam_jax.lab import Experiment
 
 RULES = ("sgd", "fa", "wm", "kp", "sam")
 _MEAN = {  # in the order of RULES
@@ -43,6 +46,17 @@ def table1(dataset: str, rule: str, measure: str = "accuracy") -> tuple[float, f
         return None
     place = RULES.index(rule)
     return _MEAN[dataset][place], _SPREAD[dataset][place]
+
+
+def published(dataset: str, arm: str, measure: str) -> float | None:
+    """Table 1's mean, where it has one."""
+    return (table1(dataset, arm, measure) or (None,))[0]
+
+
+def experiment(name, doc, arms, make, **fields) -> Experiment:
+    """An experiment on this paper: with its numbers beside ours, and the searched configs."""
+    configs = pathlib.Path(__file__).parent / "configs"
+    return Experiment(name, arms, make, doc, configs=configs, published=published, remarks=REMARKS, **fields)
 
 
 # Table 2: connectivity of u→u, d→d, u→d, d→u, then plasticity of the same. It has no row for Kolen–Pollack.

@@ -19,9 +19,9 @@ import jinja2
 from absl import app, flags
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
+from sam_jax.paper import CLAIMS
 
 from sam_jax import records, verdicts
-from sam_jax.paper import CLAIMS
 
 RUNS_DIR = flags.DEFINE_string("runs_dir", "results", "folder of run folders; may be given without the flag's name")
 OUT = flags.DEFINE_string("out", None, "the page (default: report.html in runs_dir); one that is there is replaced")

@@ -11,39 +11,34 @@ Prints the table and leaves in `--out_dir`: manifest.json, metrics.jsonl, table.
 auc.csv where a data set has an AUC), curves.png, verdicts.json.
 """
 
-import options
-import present
-import runner
-from absl import flags
+from sam_jax import lab
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import compare, figures, tables
+from sam_jax.rules import TABLE1
 
-from sam_jax import RULES, figures, verdicts
-
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
-RULE_NAMES = flags.DEFINE_list("rules", list(RULES), f"learning rules, of {', '.join(RULES)}")
-flags.register_validator("rules", lambda names: options.known(names, list(RULES), "rule"))
+CLAIMS = {"SAM at least as good as SGD": ("sgd",), "SAM above FA, WM and KP": ("fa", "wm", "kp")}
 
 
-def arms(dataset):
-    names = list(dict.fromkeys(RULE_NAMES.value))
-    if options.FLAGS.downstream_widths and all(RULES[name].settings.get("one_to_one") for name in names):
-        raise ValueError("--downstream_widths is for sam alone, and sam is not among --rules: leave it out")
-    return {name: runner.Arm(name) for name in names}
+def arms(options, dataset):
+    """The rules alone."""
+    if not options.rules:
+        raise ValueError("no rule given, as in --rules=sgd,sam")
+    return {}
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder, reference="sgd")
-    figures.curves(folder / "curves.png", rows)
+def make(results):
+    tables.leave(results, reference="sgd")
+    figures.curves(results.folder / "curves.png", results)
     found = []
-    for dataset in manifest["data"]:
-        trained = {row["arm"] for row in rows if row["dataset"] == dataset}
-        claims = {"SAM at least as good as SGD": ("sgd",), "SAM above FA, WM and KP": ("fa", "wm", "kp")}
-        for says, rivals in claims.items():
-            if trained >= {"sam", *rivals}:
-                pairs = [("sam", rival) for rival in rivals]
-                found.append(present.above("table1", manifest, rows, dataset, says, pairs))
-    verdicts.write(folder, found)
+    for dataset in results.datasets:
+        for says, rivals in CLAIMS.items():
+            if {"sam", *rivals} <= set(results.arms(dataset)):
+                finding = compare.above(results, dataset, [("sam", rival) for rival in rivals])
+                found.append(verdicts.Verdict("table1", results.setting(dataset), says, finding.ours, finding.outcome))
+    verdicts.write(results.folder, found)
 
+
+EXPERIMENT = paper.experiment("table1", __doc__, arms, make, rules=TABLE1)
 
 if __name__ == "__main__":
-    runner.main(arms, make)
+    lab.main(EXPERIMENT)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sam_jax.paper import CLAIMS
+from sam_jax.experiments.paper import CLAIMS
 
 OUTCOMES = ("holds", "does not hold", "undecided")
 NOT_RUN = "not run here"

@@ -18,7 +18,7 @@ def derivative(phi, h):
     return jax.jvp(phi, (h,), (jnp.ones_like(h),))[1]
 
 
-def init(circuit: Circuit, key: jax.Array, numbers: Mapping = {}) -> State:  # noqa: B006 - never changed
+def init(circuit: Circuit, key: jax.Array, numbers: Mapping = {}) -> State:
     """Gaussian synapses with standard deviation scale / sqrt(fan_in), and no activity yet.
 
     W̄ takes the fan-in of the W it stands for, d̄_l: at scale 1 it is drawn as Wᵀ is.

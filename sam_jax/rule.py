@@ -162,7 +162,7 @@ class Rule:
         """The five functions alone."""
         return Functions(self.init, self.forward, self.feedback, self.local_update, self.after)
 
-    def settle(self, given: Mapping[str, float] = {}, factor: float = 1.0) -> dict[str, float]:  # noqa: B006
+    def settle(self, given: Mapping[str, float] = {}, factor: float = 1.0) -> dict[str, float]:
         """All numbers of a run: its own, in their place those given, then ties; all that is `scaled` times `factor`.
 
         Raises:

@@ -1,7 +1,7 @@
 """`check(rule)`: what every rule promises to the training loop, for ours and for yours.
 
-    def test_my_rule():
-        sj.testing.check(my_rule)
+def test_my_rule():
+    sj.testing.check(my_rule)
 """
 
 import jax
@@ -65,14 +65,18 @@ def _same(a, b) -> bool:
     """Whether two pytrees are alike in structure and, bit for bit, in content."""
     if jax.tree.structure(a) != jax.tree.structure(b):
         return False
-    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 def _close(a, b) -> bool:
     """Alike in structure, and in content to what another order of summation may change."""
     if jax.tree.structure(a) != jax.tree.structure(b):
         return False
-    return all(np.allclose(x, y, rtol=1e-3, atol=1e-4) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(
+        np.allclose(x, y, rtol=1e-3, atol=1e-4) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 def _numbers(rule):

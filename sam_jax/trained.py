@@ -1,9 +1,9 @@
 """Training in a notebook, and trained circuits: to be asked, saved, and had back by one call.
 
-    data = sj.load("digits")
-    net = sj.train(sj.sam, (64, 100, 10), data, seeds=range(5), epochs=20)
-    net.accuracy["test"], net.predict(data.test.images)
-    sj.save("sam.msgpack", net);  net = sj.restore("sam.msgpack")
+data = sj.load("digits")
+net = sj.train(sj.sam, (64, 100, 10), data, seeds=range(5), epochs=20)
+net.accuracy["test"], net.predict(data.test.images)
+sj.save("sam.msgpack", net);  net = sj.restore("sam.msgpack")
 """
 
 import dataclasses
@@ -135,7 +135,9 @@ def train(
     True
     """
     rule = _named(rule, RULES, "rule")
-    loss = _named(loss or ("sigmoid_cross_entropy" if data.task == "multi-label" else "cross_entropy"), losses.LOSSES, "loss")
+    loss = _named(
+        loss or ("sigmoid_cross_entropy" if data.task == "multi-label" else "cross_entropy"), losses.LOSSES, "loss"
+    )
     if (widths[0], widths[-1]) != (data.pixels, data.classes):
         raise ValueError(
             f"widths is {tuple(widths)}, expected {data.pixels} first and {data.classes} last: "
@@ -143,9 +145,7 @@ def train(
         )
     settings = {} if activation is None else {"activation": activation}
     circuit = rule(tuple(widths), tuple(downstream_widths), **settings)
-    fixed = training.Protocol(
-        rule.functions, circuit, loss, batch_size, epochs, optimizer=optimizer, **protocol
-    )
+    fixed = training.Protocol(rule.functions, circuit, loss, batch_size, epochs, optimizer=optimizer, **protocol)
     placed = inputs.place(data)
     history = []
     for epoch, runs, metrics in training.train(fixed, rule.settle(numbers or {}), placed, list(seeds)):
@@ -218,7 +218,9 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
         raise ValueError(f"{path} was trained by the rule {name}, not by {rule.name}")
     rule = rule or RULES.get(name)
     if rule is None:
-        raise ValueError(f"{path} was trained by {name}, which is none of sam_jax's rules: restore({str(path)!r}, rule=...)")
+        raise ValueError(
+            f"{path} was trained by {name}, which is none of sam_jax's rules: restore({str(path)!r}, rule=...)"
+        )
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     if fields["activation"].startswith("own:"):
         if activation is None:
@@ -234,7 +236,15 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
     _check_shapes(path, (synapses, memory), (start.synapses, start.memory))
     loss = losses.LOSSES[content["loss"]]
     return Trained(
-        rule, circuit, loss, synapses, memory, content["mean"], content["std"], tuple(content["seeds"]), content["diverged"]
+        rule,
+        circuit,
+        loss,
+        synapses,
+        memory,
+        content["mean"],
+        content["std"],
+        tuple(content["seeds"]),
+        content["diverged"],
     )
 
 

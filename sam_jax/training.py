@@ -246,7 +246,9 @@ def train(
     if protocol.batch_size > examples:
         raise ValueError(f"batch_size is {protocol.batch_size}, expected at most the {examples} training images")
     count, placed = len(seeds), devices.layout(list(seeds), jax.local_device_count())
-    shapes = jax.eval_shape(lambda: protocol.rule.init(protocol.circuit, jax.random.key(0), dict.fromkeys(numbers, 1.0)))
+    shapes = jax.eval_shape(
+        lambda: protocol.rule.init(protocol.circuit, jax.random.key(0), dict.fromkeys(numbers, 1.0))
+    )
     interventions.check(protocol.interventions, shapes.synapses)
     each = {name: jnp.broadcast_to(jnp.asarray(number, float), (count,)) for name, number in numbers.items()}
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import scipy.io
-
 from sam_jax.datasets import Split
 from sam_jax.downloads import Archive
 

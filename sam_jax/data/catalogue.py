@@ -17,7 +17,6 @@ from sam_jax.data import formats
 
 Task = Literal["single-label", "multi-label"]
 
-from sam_jax.inputs import SPLITS
 # Fixed for good: the same images are held out on every machine and in every release.
 SPLIT_SEED = 0
 VALIDATION_EVERY = 10  # one training example in ten, where the publisher has no validation split

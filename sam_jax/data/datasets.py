@@ -27,7 +27,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sam_jax.data import downloads, formats
-from sam_jax.data.catalogue import REGISTRY, SPLITS, VALIDATION_EVERY, Archive, Spec, Task, held_out
+from sam_jax.data.catalogue import REGISTRY, VALIDATION_EVERY, Archive, Spec, Task, held_out
+from sam_jax.inputs import SPLITS
 
 __all__ = ["REGISTRY", "Archive", "Dataset", "Spec", "Split", "check", "data_folder", "load"]
 

@@ -21,7 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sam_jax.data import formats
-from sam_jax.data.catalogue import SPLITS, Archive, Spec
+from sam_jax.data.catalogue import Archive, Spec
+from sam_jax.inputs import SPLITS
 
 
 def digest(path: str | os.PathLike, algorithm: str) -> str:

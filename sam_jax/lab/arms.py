@@ -5,16 +5,17 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.core
 import numpy as np
 
 from sam_jax import footprint, inputs, losses, training
 from sam_jax.circuit import Circuit
 from sam_jax.data import datasets
-from sam_jax.data.catalogue import SPLITS
+from sam_jax.inputs import SPLITS
 from sam_jax.rule import Rule
 from sam_jax.rules import RULES
 
-NOTHING: Mapping = {}
+NOTHING: Mapping = flax.core.FrozenDict()
 
 
 class Arm(NamedTuple):
@@ -147,7 +148,9 @@ def settle(options, dataset: datasets.Dataset, name: str, arm: Arm) -> Job:
     numbers = options.numbers_of(rule, dataset.name) | dict(arm.numbers)
     if unknown := arm.numbers.keys() - set(rule.known_numbers):
         raise ValueError(f"arm {name} sets {min(unknown)!r}, which rule {rule.name} does not have")
-    numbers |= {tied: numbers[base] for tied, base in rule.ties.items() if options.is_tied(rule, dataset.name, tied, arm)}
+    numbers |= {
+        tied: numbers[base] for tied, base in rule.ties.items() if options.is_tied(rule, dataset.name, tied, arm)
+    }
     return Job(dataset, name, title, rule, fixed, numbers, arm.tags)
 
 

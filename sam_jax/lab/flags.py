@@ -234,7 +234,11 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         if flag.check is not None and (wrong := flag.check(values[flag.name].value)):
             raise ValueError(f"--{flag.name}={_text(values[flag.name].value)}: {wrong}")
     options = Options(
-        **{name: values[name].value for name in shared if name not in ("dataset", "rules", "hidden_widths", "downstream_widths")},
+        **{
+            name: values[name].value
+            for name in shared
+            if name not in ("dataset", "rules", "hidden_widths", "downstream_widths")
+        },
         dataset=_dataset_names(values.dataset),
         rules=rules,
         hidden_widths=_widths("hidden_widths", values.hidden_widths),

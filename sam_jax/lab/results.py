@@ -72,7 +72,9 @@ class Results(NamedTuple):
     def by_seed(self, dataset: str, arm: str, column: str, of_layers: Callable) -> dict[int, float | None]:
         """As `final`, for a probe's column with an entry for each layer: `of_layers` of them."""
         found = self.final(dataset, arm, column)
-        return {seed: None if value is None or None in value else float(of_layers(value)) for seed, value in found.items()}
+        return {
+            seed: None if value is None or None in value else float(of_layers(value)) for seed, value in found.items()
+        }
 
     def difference(self, dataset: str, a: str, b: str, column: str | None = None) -> statistics.Paired:
         """Arm `a` minus arm `b`, paired by seed: the same seed means the same initial W and the same batches."""

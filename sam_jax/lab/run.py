@@ -78,7 +78,9 @@ def check_numbers(options: Options, jobs: list[Job]) -> None:
             names = ", ".join(rule.name for rule in rules)
             raise ValueError(f"--{name} is a number of none of the rules here ({names}): leave it out")
     if options.downstream_widths and all(job.circuit.one_to_one for job in jobs):
-        raise ValueError("--downstream_widths is for sam alone, and no rule here has streams of two widths: leave it out")
+        raise ValueError(
+            "--downstream_widths is for sam alone, and no rule here has streams of two widths: leave it out"
+        )
 
 
 def check_memory(jobs: list[Job]) -> None:

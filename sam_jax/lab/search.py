@@ -67,14 +67,10 @@ def numbers_of(point: Mapping[str, float]) -> dict[str, float]:
 
 def scaled(rule: Rule, numbers: Mapping[str, float], factor: float) -> dict[str, float]:
     """What the rule says is scaled times a factor, the rest as it is: the paper's overall factor of a task."""
-    return {
-        name: float(f"{value * factor:.4g}") if name in rule.scaled else value for name, value in numbers.items()
-    }
+    return {name: float(f"{value * factor:.4g}") if name in rule.scaled else value for name, value in numbers.items()}
 
 
-def trials_at_once(
-    job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int]
-) -> list[list[dict]]:
+def trials_at_once(job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int]) -> list[list[dict]]:
     """Trains every trial with every seed in one compiled program, or in as few as the devices' memory allows.
 
     Returns, for each trial and seed, the last epoch's measures on every split of `data` (`val_accuracy`, ...,

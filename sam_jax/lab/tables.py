@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sam_jax.data.catalogue import SPLITS
+from sam_jax.inputs import SPLITS
 from sam_jax.lab import statistics
 from sam_jax.lab.results import Results
 

@@ -19,9 +19,7 @@ from sam_jax.rules.perturbation import node_perturbation
 from sam_jax.rules.signs import brsf, frsf, usf
 
 TABLE1 = tuple(rule.name for rule in (sgd, fa, wm, kp, sam))
-RULES = {
-    rule.name: rule for rule in (sgd, fa, wm, kp, sam, dfa, dkp, drtp, usf, frsf, brsf, node_perturbation)
-}
+RULES = {rule.name: rule for rule in (sgd, fa, wm, kp, sam, dfa, dkp, drtp, usf, frsf, brsf, node_perturbation)}
 CRITERIA = tuple(f"{kind} {arrow}" for kind in ("connectivity", "plasticity") for arrow in ("u→u", "d→d", "u→d", "d→u"))
 
 
@@ -51,7 +49,9 @@ def find(name: str) -> Rule:
     rule = getattr(module, attribute, None)
     if not isinstance(rule, Rule):
         own = [key for key, value in vars(module).items() if isinstance(value, Rule) and value not in RULES.values()]
-        known = f"it has {', '.join(own)}" if own else "it has no rule: a rule is made by sj.Rule(...) or RULE.replace(...)"
+        known = (
+            f"it has {', '.join(own)}" if own else "it has no rule: a rule is made by sj.Rule(...) or RULE.replace(...)"
+        )
         raise ValueError(f"rule {name}: {path} has no rule called {attribute!r}; {known}")
     if rule.name in RULES and RULES[rule.name] != rule:
         raise ValueError(f"rule {name} is named {rule.name!r}, which is a rule of sam_jax: give it a name of its own")

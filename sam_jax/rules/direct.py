@@ -1,9 +1,9 @@
 """Rules whose error reaches every hidden layer directly, over a W̄ of its own: B_l [d_l, K] in place of W̄^l.
 
-    h̄_l = B_l ε          direct feedback alignment (Nøkland 2016)
-    h̄_l = B_l t          direct random target projection, t the target (Frenkel, Lefebvre and Bol 2021)
-    ΔB_l = a_l εᵀ - γ B_l  direct Kolen-Pollack (Webster, Choi and Ahn 2020): with W's rate and decay, B of the
-                         last hidden layer becomes the transpose of the top W
+h̄_l = B_l ε          direct feedback alignment (Nøkland 2016)
+h̄_l = B_l t          direct random target projection, t the target (Frenkel, Lefebvre and Bol 2021)
+ΔB_l = a_l εᵀ - γ B_l  direct Kolen-Pollack (Webster, Choi and Ahn 2020): with W's rate and decay, B of the
+                     last hidden layer becomes the transpose of the top W
 """
 
 from collections.abc import Mapping

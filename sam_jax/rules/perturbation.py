@@ -45,8 +45,13 @@ node_perturbation = Rule(
     name="node_perturbation",
     title="Node Perturbation",
     # δ is of the potentials already, so nothing gates it; and no neuron sends it on.
-    circuit={"one_to_one": True, "downstream_activation": "identity", "plastic": ("w",), "gated": (),
-             "feedback_weights": "tied"},
+    circuit={
+        "one_to_one": True,
+        "downstream_activation": "identity",
+        "plastic": ("w",),
+        "gated": (),
+        "feedback_weights": "tied",
+    },
     numbers={"rate_w": 0.003, "decay": 0.0, "scale_w": 1.0},
     space={"rate_w": (3e-4, 0.05), "decay/rate_w": (1e-5, 3e-3), "scale_w": (0.4, 1.2)},
     feedback=perturb,
