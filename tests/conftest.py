@@ -17,7 +17,7 @@ import jax
 import official_files as files
 import pytest
 
-from sam_jax import datasets, downloads
+from sam_jax.data import datasets, downloads
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # some accelerators round float32 products

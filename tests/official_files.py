@@ -18,8 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import scipy.io
-from sam_jax.datasets import Split
-from sam_jax.downloads import Archive
+from sam_jax.data.datasets import Split
+from sam_jax.data.downloads import Archive
 
 
 def examples(count: int, shape: tuple[int, int, int], classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

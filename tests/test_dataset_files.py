@@ -10,7 +10,7 @@ import official_files as files
 import pytest
 from official_files import fails
 
-from sam_jax import datasets
+from sam_jax.data import datasets
 
 pytestmark = pytest.mark.usefixtures("no_download")
 

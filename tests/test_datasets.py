@@ -7,7 +7,7 @@ import official_files as files
 import pytest
 import sklearn.datasets
 
-from sam_jax import datasets
+from sam_jax.data import datasets
 
 pytestmark = pytest.mark.usefixtures("no_download")
 

@@ -11,7 +11,7 @@ import official_files as files
 import pytest
 from official_files import fails
 
-from sam_jax import datasets, downloads
+from sam_jax.data import datasets, downloads
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 import official_files as files
 import pytest
 
-from sam_jax import formats
+from sam_jax.data import formats
 
 
 def assert_splits(arrays, **splits):

@@ -14,7 +14,7 @@ import gap
 import options
 import runner
 
-from sam_jax import datasets
+from sam_jax.data import datasets
 
 SCRIPTS = pathlib.Path(gap.__file__).parent
 if not options.FLAGS.is_parsed():
