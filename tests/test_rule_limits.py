@@ -76,3 +76,25 @@ def test_node_perturbation_is_the_gradient_on_average():
     for tried, exact in zip(steps, gradient(circuit, w, "mse"), strict=True):
         error = tried.std(axis=0) / len(tried) ** 0.5
         assert (np.abs(tried.mean(axis=0) - exact) < 5 * error).all()
+
+
+def signed_error(circuit, state, teacher):
+    return sj.rules.direct.project(state, jnp.sign(teacher.error), teacher.error)
+
+
+def test_target_projection_is_direct_feedback_of_the_signs_but_for_a_constant():
+    """With softmax sign(ε) = 2t - 1: B sign(ε) is 2B t less B·1."""
+    circuit = sj.drtp(WIDTHS)
+    start = sj.drtp.init(circuit, jax.random.key(0), sj.drtp.settle()).synapses
+    twice = start._replace(w_bar=tuple(2 * b for b in start.w_bar))
+
+    def heard(rule, synapses):
+        labels = jnp.arange(8) % 3
+        state = rule.forward(circuit, sj.State(synapses), jax.random.normal(jax.random.key(5), (8, 6)))
+        y_hat = state.activity.h[-1]
+        error = LOSSES["cross_entropy"].error(y_hat, labels)
+        teacher = sj.Teacher(error, targets(y_hat, labels), lambda y: y, jax.random.key(0))
+        return rule.feedback(circuit, state, teacher).activity.h_bar[:-1]
+
+    of_signs = heard(sj.drtp.replace(name="sdfa", feedback=signed_error), start)
+    close([h - b.sum(axis=1)[None] for h, b in zip(heard(sj.drtp, twice), start.w_bar, strict=True)], of_signs)
