@@ -30,6 +30,7 @@ from sam_jax.circuit import PATHWAYS, SYMBOLS, Circuit, State, Synapses
 RATES = tuple(f"rate_{pathway}" for pathway in PATHWAYS)
 SCALES = tuple(f"scale_{pathway}" for pathway in PATHWAYS)
 DECAYS = tuple(f"decay_{pathway}" for pathway in PATHWAYS)
+NONE: Mapping = flax.core.FrozenDict()
 OPTIONAL = (*DECAYS, "momentum", "clip_norm")  # numbers that any rule takes, and that are off until given
 MEANINGS = {
     **{f"rate_{p}": f"learning rate of {SYMBOLS[p]}" for p in PATHWAYS},
@@ -118,8 +119,8 @@ class Rule:
     circuit: Mapping[str, Any]
     numbers: Mapping[str, float]
     scaled: tuple[str, ...] = (*RATES, "decay", *DECAYS)
-    ties: Mapping[str, str] = flax.core.FrozenDict()
-    space: Mapping[str, tuple[float, float]] = flax.core.FrozenDict()
+    ties: Mapping[str, str] = NONE
+    space: Mapping[str, tuple[float, float]] = NONE
     source: str = ""
     learned_after: tuple[str, ...] = ()
     init: Callable = init
@@ -162,8 +163,12 @@ class Rule:
         """The five functions alone."""
         return Functions(self.init, self.forward, self.feedback, self.local_update, self.after)
 
-    def settle(self, given: Mapping[str, float] = {}, factor: float = 1.0) -> dict[str, float]:
-        """All numbers of a run: its own, in their place those given, then ties; all that is `scaled` times `factor`.
+    def settle(
+        self, given: Mapping[str, float] = NONE, factor: float = 1.0, exact: Mapping[str, float] = NONE
+    ) -> dict[str, float]:
+        """All numbers of a run: its own, in their place those given, all that is `scaled` times `factor`; then ties.
+
+        What is `exact` replaces a number whatever the factor is.
 
         Raises:
           ValueError: it has no such number.
@@ -172,10 +177,11 @@ class Rule:
         >>> sj.kp.settle({"rate_w": 0.2})["rate_w_bar"]
         0.2
         """
-        if unknown := given.keys() - set(self.known_numbers):
+        if unknown := {*given, *exact} - set(self.known_numbers):
             raise ValueError(
                 f"rule {self.name} has no number {min(unknown)!r}, expected some of {', '.join(self.known_numbers)}"
             )
         numbers = {**self.numbers, **given}
         numbers = {name: factor * value if name in self.scaled else value for name, value in numbers.items()}
-        return numbers | {tied: numbers[base] for tied, base in self.ties.items() if tied not in given}
+        numbers |= exact
+        return numbers | {tied: numbers[base] for tied, base in self.ties.items() if tied not in numbers}

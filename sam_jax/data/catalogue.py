@@ -1,6 +1,6 @@
 """What is known of the public data sets: files and their sums, sizes, licences, citations.
 
-Facts only; `sam_jax.datasets` finds, checks and caches. Sizes and SHA-256 sums are those that
+Facts only; `sam_jax.data.datasets` finds, checks and caches. Sizes and SHA-256 sums are those that
 tensorflow-datasets 4.9.10 ships for the same URLs; MedMNIST's URLs and MD5 sums are from the
 publisher's medmnist/info.py (it gives no others).
 """

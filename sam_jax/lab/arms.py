@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import flax.core
 import numpy as np
 
-from sam_jax import footprint, inputs, losses, training
+from sam_jax import footprint, inputs, losses, probes, training
 from sam_jax.circuit import Circuit
 from sam_jax.data import datasets
 from sam_jax.inputs import SPLITS
@@ -40,8 +40,6 @@ class Arm(NamedTuple):
 
 def align(job: "Job", data: inputs.Data, synapses) -> dict:
     """The probe that every run has: how far paired pathways are aligned."""
-    from sam_jax import probes
-
     return probes.alignment(synapses)
 
 
@@ -145,12 +143,7 @@ def settle(options, dataset: datasets.Dataset, name: str, arm: Arm) -> Job:
     } | dict(arm.protocol)
     title = arm.title or (rule.title if name == rule.name else name)
     fixed = training.Protocol(rule.functions, circuit, **protocol)
-    numbers = options.numbers_of(rule, dataset.name) | dict(arm.numbers)
-    if unknown := arm.numbers.keys() - set(rule.known_numbers):
-        raise ValueError(f"arm {name} sets {min(unknown)!r}, which rule {rule.name} does not have")
-    numbers |= {
-        tied: numbers[base] for tied, base in rule.ties.items() if options.is_tied(rule, dataset.name, tied, arm)
-    }
+    numbers = options.numbers_of(rule, dataset.name, arm.numbers)
     return Job(dataset, name, title, rule, fixed, numbers, arm.tags)
 
 

@@ -80,17 +80,15 @@ class Options:
         config = read_config(self.config_folder, dataset, rule) if self.configs else {}
         return config | {name: value for name, value in self.given.items() if name in rule.known_numbers}
 
-    def numbers_of(self, rule: Rule, dataset: str) -> dict[str, float]:
-        """A rule's numbers on a data set: the flags', else the config's, else its own, times --rate_factor."""
-        chosen = self.chosen(rule, dataset)
-        if not self.decay_times_rate:
-            return rule.settle(chosen, self.rate_factor)
-        decays = {name: value for name, value in rule.settle(chosen).items() if name.startswith("decay")}
-        return rule.settle(chosen, self.rate_factor) | decays  # the rate will scale it
+    def numbers_of(self, rule: Rule, dataset: str, exact: Mapping[str, float]) -> dict[str, float]:
+        """A rule's numbers on a data set: the flags', else the config's, else its own, times --rate_factor.
 
-    def is_tied(self, rule: Rule, dataset: str, number: str, arm) -> bool:
-        """Whether a tied number still follows its base: nothing has set it itself."""
-        return number not in self.chosen(rule, dataset) and number not in arm.numbers
+        What is `exact` stands in place of all of them, whatever --rate_factor is.
+        """
+        chosen = self.chosen(rule, dataset)
+        if self.decay_times_rate:  # the rate will scale the decay
+            exact = {name: v for name, v in rule.settle(chosen).items() if name.startswith("decay")} | dict(exact)
+        return rule.settle(chosen, self.rate_factor, exact)
 
     def folder(self) -> pathlib.Path:
         """--out_dir, or a folder named by the script, the data sets and the time."""
@@ -224,7 +222,7 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         for name in (*shared, *numbers):
             if values[name].present and name not in only:
                 raise ValueError(f"--{name} is not read by {experiment.name}: leave it out")
-    for flag in values.flags_by_module_dict().get("", ()) or [values[name] for name in values]:
+    for flag in (values[name] for name in values):
         if isinstance(flag.value, float) and not math.isfinite(flag.value):
             raise ValueError(f"--{flag.name} is {flag.value}, expected a finite number")
     given = {name: values[name].value for name in numbers if values[name].value is not None}

@@ -20,11 +20,11 @@ import jax
 import numpy as np
 from scipy.stats import qmc
 
-from sam_jax import footprint, inputs, losses, training
+from sam_jax import footprint, inputs, training
 from sam_jax.lab import flags, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
-from sam_jax.lab.run import check_memory, open_folder, progress
+from sam_jax.lab.run import check_memory, measured, open_folder, progress
 from sam_jax.rule import Rule
 
 KEEP = 4  # a quarter of a rung's trials goes on
@@ -87,11 +87,8 @@ def trials_at_once(job: Job, trials: list[dict[str, float]], data: inputs.Data, 
     labels = {split: np.asarray(data.splits[split].labels) for split in metrics}
     found = []
     for i, lost in enumerate(diverged):
-        one: dict = {"diverged": bool(lost)}
-        for split, measured in metrics.items():
-            one[f"{split}_accuracy"] = None if lost else float(measured.accuracy[i])
-            if job.protocol.auc:
-                one[f"{split}_auc"] = None if lost else losses.macro_auc(measured.scores[i], labels[split])
+        numbers = measured(metrics, i, bool(lost), labels if job.protocol.auc else {})
+        one = {name: value for name, value in numbers.items() if not name.endswith("_loss")} | {"diverged": bool(lost)}
         found.append(one)
     return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
 
