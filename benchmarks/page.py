@@ -6,7 +6,7 @@ python benchmarks/page.py        # after `make bench`; rewrites what stands betw
 import json
 import pathlib
 
-from sam_jax.tables import grid
+from sam_jax.lab.tables import grid
 
 HERE = pathlib.Path(__file__).parent
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"

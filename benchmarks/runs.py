@@ -30,29 +30,29 @@ def images(examples: int) -> inputs.Data:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
-def epoch(protocol, placed, data, runs, settings):
+def epoch(protocol, placed, data, runs, numbers):
     """An epoch of all runs, not evaluated."""
 
     def one_epoch(data, key, one):
-        settings, run = one
-        return training.train_epoch(protocol, settings, data, run._replace(key=key), jnp.int32(1))[0]
+        numbers, run = one
+        return training.train_epoch(protocol, numbers, data, run._replace(key=key), jnp.int32(1))[0]
 
-    return devices.over_runs(one_epoch, placed)(data, runs.key, (settings, runs._replace(key=())))
+    return devices.over_runs(one_epoch, placed)(data, runs.key, (numbers, runs._replace(key=())))
 
 
 def contender(count: int, data):
     """`run()`: an epoch of so many runs; and the bytes of its program."""
     circuit = RULES["sam"](workload.SIZES["CIFAR-10"])
-    protocol, settings = workload.protocol_of(circuit), workload.settings_of("sam", 0.1)
+    protocol = workload.protocol_of("sam", circuit)
     seeds = [i % min(SEEDS, count) for i in range(count)]
     placed = devices.layout(seeds, 1)
-    settings = jax.tree.map(lambda leaf: jnp.full(count, leaf), settings)
+    numbers = {name: jnp.full(count, number) for name, number in workload.numbers_of("sam", 0.1).items()}
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    state = {"runs": training.start_runs(protocol, placed, settings, data, keys)[0]}
-    plan = epoch.lower(protocol, placed, data, state["runs"], settings).compile().memory_analysis()
+    state = {"runs": training.start_runs(protocol, placed, numbers, data, keys)[0]}
+    plan = epoch.lower(protocol, placed, data, state["runs"], numbers).compile().memory_analysis()
 
     def run():
-        state["runs"] = jax.block_until_ready(epoch(protocol, placed, data, state["runs"], settings))
+        state["runs"] = jax.block_until_ready(epoch(protocol, placed, data, state["runs"], numbers))
 
     run()
     return (
@@ -66,7 +66,7 @@ def measure() -> None:
     counts = [int(count) for count in RUNS.value]
     made = {count: contender(count, data) for count in counts}
     turns = workload.in_turn({count: run for count, (run, _) in made.items()}, TURNS)
-    synapses = workload.synapse_bytes(RULES["sam"](workload.SIZES["CIFAR-10"]))
+    synapses = workload.synapse_bytes("sam", RULES["sam"](workload.SIZES["CIFAR-10"]))
     fixed = sum(leaf.nbytes for leaf in jax.tree.leaves(data.splits))
     table = Table(title=f"Runs at once, SAM 3072-200-200-200-10, batch 256; a run's synapses {synapses / 1e6:.2f} MB")
     for column in ("runs", "models × steps / s", "cost of a run", "MB a run"):

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sam_jax import RULES, devices, training
+from sam_jax.rule import RATES
 
 SETTINGS = flags.DEFINE_integer("settings", 64, "combinations of the learning rates", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 5, "of each", lower_bound=1)
@@ -38,11 +39,11 @@ def eager_step(circuit) -> float | None:
     import torch
     import torch_steps
 
-    protocol, settings = workload.protocol_of(circuit), workload.settings_of("sam", 0.1)
-    synapses, _, x, labels, _ = workload.arguments(protocol, settings, 1)
+    protocol, numbers = workload.protocol_of("sam", circuit), workload.numbers_of("sam", 0.1)
+    synapses, _, _, x, labels, _ = workload.arguments(protocol, numbers, 1)
     start = {name: [torch.tensor(np.array(m)) for m in ms] for name, ms in synapses._asdict().items()}
     x, labels = torch.tensor(np.asarray(x)), torch.tensor(np.asarray(labels)).long()
-    run = torch_steps.runner(torch_steps.contenders(circuit, settings)["eager"], start, x, labels, 100)
+    run = torch_steps.runner(torch_steps.contenders(circuit, numbers)["eager"], start, x, labels, 100)
     run()
     return workload.median(workload.in_turn({"eager": run}, 5), "eager") / 100
 
@@ -50,32 +51,34 @@ def eager_step(circuit) -> float | None:
 def measure() -> None:
     circuit = RULES["sam"](workload.SIZES["CIFAR-10"])
     data = runs.images(IMAGES.value)
-    protocol = workload.protocol_of(circuit, epochs=EPOCHS.value, schedule="cosine", warmup_epochs=2.0)
+    protocol = workload.protocol_of("sam", circuit, epochs=EPOCHS.value, schedule="cosine", warmup_epochs=2.0)
     seeds = list(range(SEEDS.value)) * SETTINGS.value
     placed = devices.layout(seeds, jax.local_device_count())
     factors = jnp.repeat(jnp.geomspace(0.02, 0.2, SETTINGS.value), SEEDS.value)
-    settings = jax.tree.map(lambda leaf: jnp.full(len(seeds), leaf), workload.settings_of("sam"))
-    settings = settings._replace(rates=jax.tree.map(lambda rate: rate * factors, settings.rates))
+    numbers = {
+        name: number * factors if name in RATES else jnp.full(len(seeds), number)
+        for name, number in workload.numbers_of("sam").items()
+    }
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    settings, keys = jax.tree.map(lambda leaf: devices.padded(leaf, placed), (settings, keys))
+    numbers, keys = jax.tree.map(lambda leaf: devices.padded(leaf, placed), (numbers, keys))
     with jax.default_matmul_precision(PRECISION.value):
         peak = workload.ceilings()
         epochs, data = jnp.arange(1, EPOCHS.value + 1), devices.everywhere(data, placed)
         start = time.perf_counter()
-        begin = training.start_runs.lower(protocol, placed, settings, data, keys).compile()
-        state, _ = begin(settings, data, keys)
-        program = training.advance_runs.lower(protocol, placed, settings, data, state, epochs).compile()
+        begin = training.start_runs.lower(protocol, placed, numbers, data, keys).compile()
+        state, _ = begin(numbers, data, keys)
+        program = training.advance_runs.lower(protocol, placed, numbers, data, state, epochs).compile()
         compiled = time.perf_counter() - start
         plan = program.memory_analysis()
         start = time.perf_counter()
-        state, _ = jax.block_until_ready(program(settings, data, state, epochs))
+        state, _ = jax.block_until_ready(program(numbers, data, state, epochs))
         searched = time.perf_counter() - start
     steps = len(seeds) * EPOCHS.value * (IMAGES.value // workload.BATCH)
     found = {
         **{"settings": SETTINGS.value, "seeds": SEEDS.value, "epochs": EPOCHS.value, "images": IMAGES.value},
         **{"precision": PRECISION.value, "devices": placed.devices, "ceilings": peak},
         **{"compile_s": compiled, "search_s": searched, "microseconds_a_step": 1e6 * searched / steps},
-        "floor_bytes_s": steps * 3 * workload.synapse_bytes(circuit) / peak["copy_gb_s"] / 1e9 / placed.devices,
+        "floor_bytes_s": steps * 3 * workload.synapse_bytes("sam", circuit) / peak["copy_gb_s"] / 1e9 / placed.devices,
         "floor_flop_s": steps
         * 2
         * workload.BATCH

@@ -27,7 +27,7 @@ def row(hidden, ratio, gflops) -> dict:
     steps = max(1, min(40, int(gflops / 4 / counted)))  # about a quarter of a second, or one step
     turns = workload.in_turn({"step": workload.stepper(circuit, "sam", steps)}, TURNS)
     ms = 1000 * workload.median(turns, "step") / steps
-    sizes = {"hidden": hidden, "ratio": ratio, "synapse_bytes": workload.synapse_bytes(circuit)}
+    sizes = {"hidden": hidden, "ratio": ratio, "synapse_bytes": workload.synapse_bytes("sam", circuit)}
     return sizes | {"counted_gflop": counted, "ms": ms, "share_of_ceiling": 1000 * counted / ms / gflops}
 
 

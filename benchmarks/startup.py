@@ -27,13 +27,14 @@ def mark(name):
     now = time.perf_counter()
     marks[name], last = now - last, now
 import sam_jax as sj
-from sam_jax import datasets, inputs, losses, training
+from sam_jax import inputs, losses, training
+from sam_jax.data import datasets
 mark("import")
 data = inputs.place(datasets.load(sys.argv[1]))
 mark("load")
 row = sj.RULES["sam"]
-protocol = training.Protocol(row((3072, 200, 200, 200, 10)), losses.cross_entropy, 256, 5)
-run = training.train(protocol, training.Settings(row.rates, row.decay, row.scales), data, [0])
+protocol = training.Protocol(row.functions, row((3072, 200, 200, 200, 10)), losses.cross_entropy, 256, 5)
+run = training.train(protocol, row.settle({}), data, [0])
 next(run)[2]["test"].loss.item()
 mark("start: compiled, drawn, evaluated")
 next(run)[2]["test"].loss.item()

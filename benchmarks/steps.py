@@ -16,27 +16,28 @@ import workload
 from rich.console import Console
 from rich.table import Table
 
-from sam_jax import RULES, records
+from sam_jax.lab import records
+from sam_jax.rules import RULES, TABLE1
 
 TURNS, STEPS, CHECKED = 9, 30, 5
-CASES = [(rule, size, 1) for size in workload.SIZES for rule in RULES] + [("sam", size, 8) for size in workload.SIZES]
+CASES = [(rule, size, 1) for size in workload.SIZES for rule in TABLE1] + [("sam", size, 8) for size in workload.SIZES]
 
 
 def contenders(rule, circuit):
     """sam_jax's compiled steps, and PyTorch's eager and compiled ones, on the same synapses and batches."""
-    protocol, settings = workload.protocol_of(circuit), workload.settings_of(rule, 0.1)
-    given = workload.arguments(protocol, settings, STEPS)
-    ours = workload.compiled(protocol, settings, STEPS)
+    protocol, numbers = workload.protocol_of(rule, circuit), workload.numbers_of(rule, 0.1)
+    given = workload.arguments(protocol, numbers, STEPS)
+    ours = workload.compiled(protocol, numbers, STEPS)
     runs = {"sam_jax": lambda: jax.block_until_ready(ours(*given))}
     runs["sam_jax"]()
     if rule == "wm":
         return runs
-    x, labels = (torch.tensor(np.asarray(array)) for array in given[2:4])
+    x, labels = (torch.tensor(np.asarray(array)) for array in given[3:5])
     start = {name: [torch.tensor(np.array(m)) for m in ms] for name, ms in given[0]._asdict().items()}
-    for name, step in torch_steps.contenders(circuit, settings).items():
+    for name, step in torch_steps.contenders(circuit, numbers).items():
         runs[name] = torch_steps.runner(step, start, x, labels.long(), STEPS)
-    checked = workload.compiled(protocol, settings, CHECKED)
-    expected = checked(*workload.arguments(protocol, settings, CHECKED))[0][0]._asdict()
+    checked = workload.compiled(protocol, numbers, CHECKED)
+    expected = checked(*workload.arguments(protocol, numbers, CHECKED))[0][0]._asdict()
     for name in ("eager", "compile"):
         for pathway, matrices in runs[name](CHECKED).items():
             for before, ours_, theirs in zip(start[pathway], expected[pathway], matrices, strict=True):

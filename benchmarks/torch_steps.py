@@ -3,12 +3,12 @@
 import torch
 
 
-def contenders(circuit, settings) -> dict:
+def contenders(circuit, numbers) -> dict:
     """`eager`, which changes the synapses in place, and `compile`, which makes new ones (torch.compile fuses those)."""
     by = _by_autograd if circuit.feedback_weights == "tied" else _by_hand
     return {
-        "eager": lambda *given: by(circuit, settings, True, *given),
-        "compile": torch.compile(lambda *given: by(circuit, settings, False, *given), dynamic=False),
+        "eager": lambda *given: by(circuit, numbers, True, *given),
+        "compile": torch.compile(lambda *given: by(circuit, numbers, False, *given), dynamic=False),
     }
 
 
@@ -33,7 +33,7 @@ def _changed(m, direction, rate, decay, in_place):
     return m.mul_(1 - decay).add_(direction, alpha=rate) if in_place else m * (1 - decay) + rate * direction
 
 
-def _by_autograd(circuit, settings, in_place, synapses, x, labels):
+def _by_autograd(circuit, numbers, in_place, synapses, x, labels):
     w = [m.requires_grad_(True) if in_place else m.detach().requires_grad_(True) for m in synapses["w"]]
     h = x
     for i, m in enumerate(w):
@@ -42,13 +42,13 @@ def _by_autograd(circuit, settings, in_place, synapses, x, labels):
     gradients = torch.autograd.grad(loss, w)
     with torch.no_grad():
         changed = [
-            _changed(m, -g, settings.rates.w, settings.decay, in_place) for m, g in zip(w, gradients, strict=True)
+            _changed(m, -g, numbers["rate_w"], numbers["decay"], in_place) for m, g in zip(w, gradients, strict=True)
         ]
     return {**synapses, "w": changed}, loss.detach()
 
 
 @torch.no_grad()
-def _by_hand(circuit, settings, in_place, synapses, x, labels):
+def _by_hand(circuit, numbers, in_place, synapses, x, labels):
     matched, hidden = circuit.one_to_one, len(circuit.hidden_widths)
     h, a = [], [x]
     for m in synapses["w"]:
@@ -72,7 +72,7 @@ def _by_hand(circuit, settings, in_place, synapses, x, labels):
         directions["v_bar"] = [m.T for m in directions["v"]]
     changed = {
         name: [
-            _changed(m, d, getattr(settings.rates, name), settings.decay, in_place)
+            _changed(m, d, numbers[f"rate_{name}"], numbers["decay"], in_place)
             for m, d in zip(synapses[name], matrices, strict=True)
         ]
         for name, matrices in directions.items()

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from sam_jax import init, losses, memory, records, sweep, training
+from sam_jax import RULES, footprint, init, losses, training
+from sam_jax.lab import records
+from sam_jax.rule import RATES
 
 JSON = flags.DEFINE_string("json", None, "also write the measurements to this file")
 BATCH = 256
@@ -39,55 +41,56 @@ def multiply_adds(circuit, batch: int = BATCH) -> int:
     return count
 
 
-def synapse_bytes(circuit) -> int:
+def synapse_bytes(rule: str, circuit) -> int:
     """Of all stored pathways, float32."""
-    return sum(memory.need(circuit, BATCH).pathways.values())
+    return sum(footprint.need(RULES[rule], circuit, numbers_of(rule), BATCH).parts.values())
 
 
-def protocol_of(circuit, **fields) -> training.Protocol:
+def protocol_of(rule: str, circuit, **fields) -> training.Protocol:
     """Steps at a constant rate; weight mirroring with one mirror step after each."""
     fields = {"schedule": "constant", "warmup_epochs": 0.0, "epochs": 1} | fields
-    return training.Protocol(circuit, losses.cross_entropy, BATCH, **fields)
+    return training.Protocol(RULES[rule].functions, circuit, losses.cross_entropy, BATCH, **fields)
 
 
-def settings_of(rule: str, factor: float = 1.0) -> training.Settings:
+def numbers_of(rule: str, factor: float = 1.0) -> dict[str, float]:
     """The rule's numbers, its rates multiplied."""
-    settings = sweep.settings_of(rule, {})
-    return settings._replace(rates=jax.tree.map(lambda rate: factor * rate, settings.rates))
+    numbers = RULES[rule].settle({})
+    return {name: factor * number if name in RATES else number for name, number in numbers.items()}
 
 
-def arguments(protocol, settings, steps: int) -> tuple:
-    """What `compiled` takes: the initial synapses, the optimizer's state, a random batch and a key for each step."""
+def arguments(protocol, numbers, steps: int) -> tuple:
+    """What `compiled` takes: the initial synapses and memory, the optimizer's state, a batch and a key a step."""
     widths = protocol.circuit.widths
     x = jax.random.normal(jax.random.key(0), (BATCH, widths[0]))
     labels = jax.random.randint(jax.random.key(1), (BATCH,), 0, widths[-1])
     keys = jax.random.split(jax.random.key(2), steps)
-    synapses = init(protocol.circuit, jax.random.key(3), settings.scales).synapses
-    return synapses, training.make_optimizer(protocol, settings, steps).init(synapses), x, labels, keys
+    state = init(protocol.circuit, jax.random.key(3), numbers)
+    optimizer = training.make_optimizer(protocol, numbers, steps)
+    return state.synapses, state.memory, optimizer.init(state.synapses), x, labels, keys
 
 
-def compiled(protocol, settings, steps: int):
-    """So many training steps on one batch, compiled: (synapses, optimizer's state) and the losses.
+def compiled(protocol, numbers, steps: int):
+    """So many training steps on one batch, compiled: (synapses, memory, optimizer's state) and the losses.
 
     One batch, since a step's arithmetic is what is timed; copying batches is timed with an epoch (`startup.py`).
     """
-    optimizer = training.make_optimizer(protocol, settings, steps)
+    optimizer = training.make_optimizer(protocol, numbers, steps)
 
     @jax.jit
-    def run(synapses, opt_state, x, labels, keys):
+    def run(synapses, memory, opt_state, x, labels, keys):
         def step(carry, key):
-            *carry, loss = training.train_step(protocol, settings, optimizer, *carry, x, labels, key)
+            *carry, loss = training.train_step(protocol, numbers, optimizer, *carry, x, labels, key)
             return tuple(carry), loss
 
-        return jax.lax.scan(step, (synapses, opt_state), keys)
+        return jax.lax.scan(step, (synapses, memory, opt_state), keys)
 
     return run
 
 
 def stepper(circuit, rule: str, steps: int):
     """Compiled steps from the rule's initial state, as a function of nothing; compiled and run once here."""
-    protocol, settings = protocol_of(circuit), settings_of(rule)
-    given, run = arguments(protocol, settings, steps), compiled(protocol, settings, steps)
+    protocol, numbers = protocol_of(rule, circuit), numbers_of(rule)
+    given, run = arguments(protocol, numbers, steps), compiled(protocol, numbers, steps)
     jax.block_until_ready(run(*given))
     return lambda: jax.block_until_ready(run(*given))
 

@@ -22,18 +22,19 @@ import workload
 HERE = pathlib.Path(page.__file__).parent
 
 
-def products(protocol, batch: int) -> int:
+def products(rule, protocol, batch: int) -> int:
     """Multiply-adds of all matrix products of a compiled step, read off its program, each once."""
-    settings = workload.settings_of("sam")
-    synapses = sj.init(protocol.circuit, jax.random.key(0)).synapses
-    optimizer = training.make_optimizer(protocol, settings, 1)
+    numbers = workload.numbers_of(rule)
+    state = sj.init(protocol.circuit, jax.random.key(0))
+    optimizer = training.make_optimizer(protocol, numbers, 1)
 
     def step(synapses, x, labels):
         opt_state = optimizer.init(synapses)
-        return training.train_step(protocol, settings, optimizer, synapses, opt_state, x, labels, jax.random.key(0))[0]
+        key = jax.random.key(0)
+        return training.train_step(protocol, numbers, optimizer, synapses, (), opt_state, x, labels, key)[0]
 
     x, labels = jnp.zeros((batch, protocol.circuit.widths[0])), jnp.zeros(batch, int)
-    text = jax.jit(step).lower(synapses, x, labels).compile().as_text()
+    text = jax.jit(step).lower(state.synapses, x, labels).compile().as_text()
     shapes = dict(re.findall(r"(%[\w.-]+) = f32\[([\d,]*)\]", text))
     count = 0
     for result, left, contracted in re.findall(
@@ -44,27 +45,27 @@ def products(protocol, batch: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "circuit",
+    ("rule", "circuit"),
     [
-        sj.sgd((40, 30, 20, 10)),
-        sj.fa((40, 30, 20, 10)),
-        sj.kp((40, 30, 20, 10)),
-        sj.sam((40, 30, 20, 10), (50, 15)),
-        sj.sam((40, 130, 120, 10), (150, 170)),  # the other order of eq. (9) at its first layer
+        ("sgd", sj.sgd((40, 30, 20, 10))),
+        ("fa", sj.fa((40, 30, 20, 10))),
+        ("kp", sj.kp((40, 30, 20, 10))),
+        ("sam", sj.sam((40, 30, 20, 10), (50, 15))),
+        ("sam", sj.sam((40, 130, 120, 10), (150, 170))),  # the other order of eq. (9) at its first layer
     ],
     ids=["sgd", "fa", "kp", "sam", "wide sam"],
 )
-def test_the_counted_products_are_those_of_the_compiled_step(circuit):
+def test_the_counted_products_are_those_of_the_compiled_step(rule, circuit):
     batch = 64
-    protocol = training.Protocol(circuit, losses.cross_entropy, batch, 1)
+    protocol = training.Protocol(sj.RULES[rule].functions, circuit, losses.cross_entropy, batch, 1)
     counted = workload.multiply_adds(circuit, batch) * batch
-    assert counted <= products(protocol, batch) < counted + batch  # the count is for an example, rounded down
+    assert counted <= products(rule, protocol, batch) < counted + batch  # the count is for an example, rounded down
 
 
 def test_a_pathways_bytes_are_counted():
     state = sj.init(sj.sam((40, 30, 20, 10), (50, 15)), jax.random.key(0))
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(state.synapses))
-    assert workload.synapse_bytes(sj.sam((40, 30, 20, 10), (50, 15))) == held
+    assert workload.synapse_bytes("sam", sj.sam((40, 30, 20, 10), (50, 15))) == held
 
 
 def test_the_page_of_measurements_is_made_of_the_stored_ones(tmp_path, monkeypatch):
