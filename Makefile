@@ -4,12 +4,15 @@ CONSTRAINTS ?= constraints.txt
 ARGS ?=
 READY := .venv/.ready
 
-.PHONY: table1 test lint bench
+.PHONY: table1 test test-all lint bench
 
 table1: $(READY)
 	.venv/bin/python experiments/table1.py $(ARGS)
 
 test: $(READY)
+	.venv/bin/python -m pytest -n auto -m 'not slow' $(ARGS)
+
+test-all: $(READY)
 	.venv/bin/python -m pytest -n auto $(ARGS)
 
 lint: $(READY)

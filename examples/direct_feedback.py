@@ -1,6 +1,6 @@
 """Direct feedback alignment as a rule of one's own: every hidden layer hears the error over a matrix of its own.
 
-    python experiments/table1.py --rules=sgd,sam,examples/direct_feedback.py:dfa
+python experiments/table1.py --rules=sgd,sam,examples/direct_feedback.py:dfa
 """
 
 import jax

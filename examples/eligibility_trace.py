@@ -1,6 +1,6 @@
 """A rule with a memory: W learns from a running average of its own updates, an eligibility trace.
 
-    python experiments/table1.py --rules=sgd,sam,examples/eligibility_trace.py:traced --trace=0.8
+python experiments/table1.py --rules=sgd,sam,examples/eligibility_trace.py:traced --trace=0.8
 """
 
 import jax

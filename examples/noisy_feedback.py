@@ -1,6 +1,6 @@
 """A rule with noise of its own, by the step's key: Kolen-Pollack whose W̄ is jittered after each update.
 
-    python experiments/table1.py --rules=sgd,sam,examples/noisy_feedback.py:noisy --jitter=0.01
+python experiments/table1.py --rules=sgd,sam,examples/noisy_feedback.py:noisy --jitter=0.01
 """
 
 import jax

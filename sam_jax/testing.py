@@ -172,7 +172,9 @@ def _check_learning(rule, epochs=60):
     (before, _), (after, diverged) = found[0], found[-1]
     _expect(rule, not diverged, "training on an easy problem diverged", "its default numbers to hold")
     _expect(
-        rule, after < 0.97 * before, f"{epochs} epochs of an easy problem took the loss from {before:.3g} to {after:.3g}",
+        rule,
+        after < 0.97 * before,
+        f"{epochs} epochs of an easy problem took the loss from {before:.3g} to {after:.3g}",
         "its default numbers to lower it by 3 % or more; learns=False leaves this out",
     )  # fmt: skip
 

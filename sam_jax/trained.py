@@ -153,10 +153,11 @@ def train(
         for split, measured in jax.device_get(metrics).items():
             entry[f"{split}_loss"], entry[f"{split}_accuracy"] = measured.loss, measured.accuracy
         history.append(entry)
+        final = runs
         if on_epoch is not None:
             on_epoch(entry)
-    kept = jax.device_get((runs.synapses, runs.memory, placed.mean, placed.std))
-    diverged = np.asarray(runs.diverged)
+    kept = jax.device_get((final.synapses, final.memory, placed.mean, placed.std))
+    diverged = np.asarray(final.diverged)
     return Trained(rule, circuit, loss, *kept, tuple(seeds), diverged, tuple(history))
 
 

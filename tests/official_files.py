@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import scipy.io
+
 from sam_jax.data.datasets import Split
 from sam_jax.data.downloads import Archive
 

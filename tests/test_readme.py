@@ -3,14 +3,13 @@
 import pathlib
 import re
 import shutil
-import sys
 
 import pytest
 
-from sam_jax import RULES, compatibility_table, records, tables, verdicts
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-import search_report
+from sam_jax import RULES, compatibility_table
+from sam_jax.experiments import verdicts
+from sam_jax.lab import records, search_report, tables
+from sam_jax.lab.results import Results
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,21 +23,21 @@ def name(folder):
     return folder.name
 
 
-def reference_of(text, rows):
+def reference_of(text, titles):
     """The arm that a table.md compares the others with: `- mnist: SAM − SGD: +0.12 points`; None where it does not."""
     compared = [line for line in text.splitlines() if re.match(r"- .+: ([+-]\d|no pairs)", line)]
-    arms = dict.fromkeys(row["arm"] for row in rows)
-    named = [arm for arm in arms if all(f" − {tables.arm_title(arm)}: " in line for line in compared)]
+    named = [arm for arm, title in titles.items() if all(f" − {title}: " in line for line in compared)]
     return max(named, key=len) if compared else None  # of "b" and "a − b" the longer
 
 
 @pytest.mark.parametrize("folder", RUNS, ids=name)
 def test_stored_tables_are_made_of_the_stored_rows(folder, tmp_path):
-    manifest, rows = records.read(folder)
+    results = Results.read(folder)
     text = (folder / "table.md").read_text(encoding="utf-8")
-    assert text == tables.markdown(manifest, rows, reference_of(text, rows))
+    titles = {arm: results.title(arm) for dataset in results.datasets for arm in results.arms(dataset)}
+    assert text == tables.markdown(results, reference_of(text, titles))
     for measure, _, file_name in tables.MEASURES:
-        summary = tables.summarise(rows, measure)
+        summary = tables.summarise(results, measure)
         assert (folder / file_name).exists() == bool(summary)
         if summary:
             tables.write_csv(tmp_path / file_name, summary)
@@ -49,10 +48,6 @@ def test_stored_tables_are_made_of_the_stored_rows(folder, tmp_path):
 def test_stored_runs_are_finished(folder):
     """Every arm has the same seeds on a data set, and each got through its last epoch."""
     manifest, rows = records.read(folder)
-    if "cells" not in manifest:  # of an older kind: one number of epochs for all
-        runs = {records.run_of(row): row["epoch"] for row in rows}
-        assert set(runs.values()) == {manifest["flags"]["epochs"]}
-        return
     assert {records.run_of(row) for row in rows} == records.finished(manifest, rows)
     assert manifest["cells"].keys() == manifest["data"].keys()
     for dataset, arms in manifest["cells"].items():
@@ -64,7 +59,7 @@ def test_stored_runs_are_finished(folder):
 def test_a_stored_search_is_made_of_its_rows(folder, tmp_path):
     for file_name in (records.MANIFEST, records.METRICS):
         shutil.copy(folder / file_name, tmp_path)
-    search_report.make(tmp_path)
+    search_report.make(Results.read(tmp_path))
     made = [tmp_path / "search.md", *(tmp_path / "configs").iterdir()]
     for path in made:
         stored = folder / path.relative_to(tmp_path)
@@ -73,8 +68,9 @@ def test_a_stored_search_is_made_of_its_rows(folder, tmp_path):
 
 
 def test_the_readme_shows_every_row_of_table_1_as_it_is_stored():
-    for entry in tables.summarise(records.read(TABLE1)[1]):
-        assert f"| {' | '.join(tables.cells(entry))} |" in README, f"{entry['dataset']} {entry['arm']}"
+    results = Results.read(TABLE1)
+    for entry in tables.summarise(results):
+        assert f"| {' | '.join(tables.cells(entry, results.title(entry['arm'])))} |" in README, f"{entry['dataset']} {entry['arm']}"
 
 
 def test_every_folder_of_results_that_the_readme_names_is_there():
@@ -97,8 +93,8 @@ def test_the_readme_shows_the_verdicts_as_they_are_stored():
     ],
 )
 def test_the_reference_arm_is_read_off_a_table(line, arm):
-    rows = [{"arm": name} for name in ("sam", "sgd", "b", "a − b", "one: two")]
-    assert reference_of(f"Made by x − y.\n\n{line}\n", rows) == arm
+    titles = {"sam": "SAM", "sgd": "SGD", "b": "b", "a − b": "a − b", "one: two": "one: two"}
+    assert reference_of(f"Made by x − y.\n\n{line}\n", titles) == arm
 
 
 def test_the_readme_shows_table_2_as_it_is_computed():

@@ -8,7 +8,7 @@ Trials are dicts of numbers by name. A stage trains all of them with all seeds i
 3. Long runs stand lower rates than short ones, so the best factor, and 0.6 and 1.67 times it, train again in
    longer runs, the next of `--factor_rungs`, and so on: the best of the last three is the data set's winner.
 
-Every trial counts by its seeds' mean in the data set's measure, a diverged seed at chance. The test split takes no part.
+Every trial counts by its seeds' mean in the data set's measure, a diverged seed at chance. The test split has no part.
 """
 
 import math

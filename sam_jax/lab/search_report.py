@@ -93,7 +93,7 @@ def markdown(results: Results, found: list[dict], best: dict, seconds: dict) -> 
         f"{ratios['trials']} trials of each rule on the first data set through rungs of {_of(ratios)}, "
         f"1/{ratios['keep']} going on; then, on every data set, the overall factors "
         f"{', '.join(f'{factor:g}' for factor in first['factors'])} ({_of(first)}), and the best of these with its two "
-        f"neighbours in longer runs ({', '.join(map(_of, others))}). {seeds} seeds for each trial, judged by the mean on "
+        f"neighbours in longer runs ({', '.join(map(_of, others))}). {seeds} seeds a trial, judged by the mean on "
         "the validation split with diverged seeds at chance.\n",
         "| data set | rule | validation % | diverged over the factors | time | numbers |",
         "|---|---|---:|---:|---:|---|",
