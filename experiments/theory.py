@@ -18,29 +18,30 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import options
-import present
-import runner
-from absl import flags
-from theory_report import DEFINITE, EQUAL, INDEFINITE, UNDECAYED, UNEQUAL, WIDER, draw, judge
 
-from sam_jax import dynamics, inputs, interventions, probes, verdicts
+from sam_jax import dynamics, inputs, interventions, lab, probes
 from sam_jax.circuit import State
+from sam_jax.experiments import paper, verdicts
+from sam_jax.experiments.theory_report import DEFINITE, EQUAL, INDEFINITE, UNDECAYED, UNEQUAL, WIDER, draw, judge
+from sam_jax.lab import tables
+from sam_jax.lab.arms import choose_loss
+from sam_jax.rules import RULES
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
 NUMBERS = {"rate_w": 0.05, "rate_w_bar": 0.05, "rate_v": 0.05, "rate_v_bar": 0.05, "decay": 2e-3, "scale_w_bar": 0.3}
 NUMBERS |= {"scale_w": 1.0, "scale_v": 1.0, "scale_v_bar": 1.0}
 PROTOCOL = {"schedule": "cosine", "warmup_epochs": 0.0, "decay_times_rate": False}
 DESCENTS = "proposition1.json"
 
 
-def arms(dataset):
-    held = {"interventions": (interventions.Intervention("freeze", "w", options.FLAGS.epochs // 2),)}
+def arms(options, dataset):
+    held = {"interventions": (interventions.Intervention("freeze", "w", options.epochs // 2),)}
 
     def arm(ratio=1, protocol=None, **numbers):
-        down = tuple(max(1, int(ratio * int(width))) for width in options.FLAGS.hidden_widths)
-        return runner.Arm("sam", {"downstream_widths": down}, NUMBERS | numbers, PROTOCOL | (protocol or {}))
+        down = tuple(max(1, int(ratio * width)) for width in options.hidden_widths)
+        settled = RULES["sam"].settle(NUMBERS | numbers, options.rate_factor)
+        return lab.Arm(
+            "sam", circuit={"downstream_widths": down}, numbers=settled, protocol=PROTOCOL | (protocol or {})
+        )
 
     return {
         **{EQUAL: arm(), WIDER: arm(2), "d̄ = d/2": arm(0.5), "W held from half-time": arm(protocol=held)},
@@ -49,32 +50,36 @@ def arms(dataset):
     }
 
 
-def probe(protocol, settings, data, synapses):
-    circuit, train, rates = protocol.circuit, data.splits["train"], settings.rates
+def probe(job, data, synapses):
+    if not (synapses.v and synapses.v_bar):  # a rule beside: the theorems say nothing of it
+        return probes.alignment(synapses)
+    circuit, train, numbers = job.circuit, data.splits["train"], job.numbers
+    rate_v, rate_v_bar = numbers["rate_v"], numbers["rate_v_bar"]
     x, labels = inputs.standardise(data, train.images[:5000]), train.labels[:5000]
 
     def against(synapses, x, labels, rate):
-        return probes.against_gradient(circuit, synapses, x, labels, protocol.loss, settings.decay / rate)
+        return probes.against_gradient(circuit, synapses, x, labels, job.protocol.loss, numbers["decay"] / rate)
 
-    alone = jax.vmap(lambda x, label: against(synapses, x[None], label[None], rates.v))(x[:100], labels[:100])
+    alone = jax.vmap(lambda x, label: against(synapses, x[None], label[None], rate_v))(x[:100], labels[:100])
     turned = synapses._replace(v=tuple(v_bar.T for v_bar in synapses.v_bar))  # V̄'s rule is V's, transposed
     pairs = list(zip(synapses.v, turned.v, strict=True))
     return {
-        **against(synapses, x, labels, rates.v),
-        "v_bar_residual": against(turned, x, labels, rates.v_bar)["v_residual"],
+        **against(synapses, x, labels, rate_v),
+        "v_bar_residual": against(turned, x, labels, rate_v_bar)["v_residual"],
         **{f"example_{name}": jnp.nanmedian(values, axis=0) for name, values in alone.items()},
-        "v_angle": probes.alignment(circuit, synapses)["v_angle"],
+        "v_angle": probes.alignment(synapses)["v_angle"],
         "v_rank": jnp.stack([probes.effective_rank(v) for v in synapses.v]),
         "h_smallest": jnp.stack([jnp.linalg.eigvalsh(h)[0] for h in probes.preconditioner(synapses)]),
         "gap": jnp.stack([jnp.linalg.norm(v - vt) for v, vt in pairs]),
-        "scaled_gap": jnp.stack([jnp.linalg.norm(v / rates.v - vt / rates.v_bar) for v, vt in pairs]),
+        "scaled_gap": jnp.stack([jnp.linalg.norm(v / rate_v - vt / rate_v_bar) for v, vt in pairs]),
     }
 
 
-def descents(dataset, seeds=3, steps=200, rate=0.05):
+def descents(options, dataset, seeds=3, steps=200, rate=0.05):
     """Proposition 1 on 2,000 images: W^l <- W^l - rate H^l ∇F, with random H^l whose largest |eigenvalue| is 1."""
-    data, loss = inputs.place(dataset), options.choose_loss(dataset.name, dataset.task)
-    circuit, train = options.make_circuit("sgd", dataset.pixels, dataset.classes), data.splits["train"]
+    data, loss = inputs.place(dataset), choose_loss(options, dataset.name, dataset.task)
+    widths = (dataset.pixels, *options.hidden_widths, dataset.classes)
+    circuit, train = RULES["sgd"](widths, activation=options.activation), data.splits["train"]
     x, labels = inputs.standardise(data, train.images[:2000]), train.labels[:2000]
 
     def run(seed, definite):
@@ -96,29 +101,32 @@ def descents(dataset, seeds=3, steps=200, rate=0.05):
 
         return jax.lax.scan(step, dynamics.init(circuit, key).synapses, length=steps + 1)[1]
 
-    found = {arm: jax.vmap(run, (0, None))(jnp.arange(seeds), arm == DEFINITE) for arm in (DEFINITE, INDEFINITE)}
+    with jax.default_matmul_precision(options.precision):
+        found = {arm: jax.vmap(run, (0, None))(jnp.arange(seeds), arm == DEFINITE) for arm in (DEFINITE, INDEFINITE)}
     return {arm: [[v if np.isfinite(v) else None for v in c] for c in curves.tolist()] for arm, curves in found.items()}
 
 
-def compute():
-    folder = runner.run(arms, probe)
+def more(options, folder, datasets):
     path = folder / DESCENTS
     found = json.loads(path.read_text()) if path.exists() else {}
-    for dataset in map(options.load, options.dataset_names()):
-        found[dataset.name] = found.get(dataset.name) or descents(dataset)
+    for dataset in datasets:
+        found[dataset.name] = found.get(dataset.name) or descents(options, dataset)
     path.write_text(json.dumps(found) + "\n")
-    return folder
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder)
-    curves, found = json.loads((folder / DESCENTS).read_text()), []
-    for dataset in manifest["data"]:
-        draw(folder / f"theory_{dataset}.png", manifest, rows, dataset, curves[dataset])
-        found += judge(manifest, rows, dataset, curves[dataset])
-    verdicts.write(folder, found)
+def make(results):
+    tables.leave(results)
+    curves, found = json.loads((results.folder / DESCENTS).read_text()), []
+    for dataset in results.datasets:
+        draw(results.folder / f"theory_{dataset}.png", results, dataset, curves[dataset])
+        found += judge(results, dataset, curves[dataset])
+    verdicts.write(results.folder, found)
 
+
+SIZES = {"train_images": 5000, "hidden_widths": ["60", "60"], "batch_size": 500, "epochs": 400, "evaluate_every": 20}
+EXPERIMENT = paper.experiment(
+    "theory", __doc__, arms, make, probe=probe, defaults={"dataset": ["mnist"], **SIZES}, more=more
+)
 
 if __name__ == "__main__":
-    sizes = {"train_images": 5000, "hidden_widths": ["60", "60"], "batch_size": 500, "epochs": 400}
-    runner.main_of(compute, make, dataset=["mnist"], evaluate_every=20, **sizes)
+    lab.main(EXPERIMENT)

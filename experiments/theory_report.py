@@ -1,10 +1,9 @@
 """The verdicts and the figure of theory.py."""
 
 import numpy as np
-import panels
-import present
 
-from sam_jax import figures, statistics, verdicts
+from sam_jax.experiments import verdicts
+from sam_jax.lab import figures, statistics
 
 EQUAL, WIDER, UNDECAYED, UNEQUAL = "d̄ = d", "d̄ = 2d", "γ = 0", "η_V̄ = 4 η_V"
 ASSUMED = (EQUAL, WIDER)  # d <= d̄, and V and V̄ of full rank at the start
@@ -20,34 +19,31 @@ MEANS = {
 }
 
 
-def layers(rows, arm, column, pick=np.mean):
-    """`found[epoch][seed]`: one number over the hidden layers, where the run has it."""
+def layers(results, dataset, arm, column):
+    """`found[epoch][seed]`: the mean over the hidden layers, where the run has it."""
     found = {}
-    for row in rows:
-        if row["arm"] == arm and not row["diverged"] and None not in row[column]:
-            found.setdefault(row["epoch"], {})[row["seed"]] = float(pick(row[column]))
-    return dict(sorted(found.items()))
+    for row in results.of(dataset, arm):
+        if not row["diverged"] and None not in row.get(column, [None]):
+            found.setdefault(row["epoch"], {})[row["seed"]] = float(np.mean(row[column]))
+    return found
 
 
 def shrunk(cell, epochs):
     """Lemma 1's closed form: the product of 1 - sγ over the steps of so many epochs."""
     total = (per_epoch := cell["images"] // cell["protocol"]["batch_size"]) * cell["protocol"]["epochs"]
     schedule = 0.5 * (1 + np.cos(np.pi * np.arange(per_epoch * epochs) / total))
-    return float(np.prod(1 - schedule * cell["settings"]["decay"]))
+    return float(np.prod(1 - schedule * cell["numbers"]["decay"]))
 
 
-def judge(manifest, rows, dataset, curves):
+def judge(results, dataset, curves):
     """A verdict on Lemma 1, on Theorem 3 for each arm that has its premises, and on Proposition 1."""
-    rows = [row for row in rows if row["dataset"] == dataset]
-    setting, cells = present.setting(manifest, rows, dataset), manifest["cells"][dataset]
+    setting, cells = results.setting(dataset), results.cells(dataset)
 
     def last(arm, column, pick=np.mean):
-        seeds = {row["seed"] for row in rows if row["arm"] == arm}
-        end = layers(rows, arm, column, pick).get(cells[arm]["protocol"]["epochs"], {})
-        return statistics.estimate([end.get(seed) for seed in seeds])
+        return statistics.estimate(results.by_seed(dataset, arm, column, pick).values())
 
     def off(arm, column):  # the largest relative distance from the closed form; 0 is the first epoch
-        by_epoch, form = layers(rows, arm, column), {}
+        by_epoch = layers(results, dataset, arm, column)
         form = {epoch: shrunk(cells[arm], epoch) for epoch in by_epoch}
         return max(abs(g / by_epoch[0][s] / form[e] - 1) for e, gaps in by_epoch.items() for s, g in gaps.items())
 
@@ -86,27 +82,32 @@ def judge(manifest, rows, dataset, curves):
     return [*found, verdicts.Verdict("proposition1", where, says, ours, outcome)]
 
 
-def draw(path, manifest, rows, dataset, curves):
+def draw(path, results, dataset, curves):
     """Lemma 1 over epochs; Theorem 3 against how far V is from stationary; Proposition 1 over steps."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
-    rows = [row for row in rows if row["dataset"] == dataset]
     figure = Figure(figsize=(14, 9), layout="constrained")
     (gap, cosine, error), (angle, rank, descent) = figure.subplots(2, 3)
 
+    def means(arm, column):
+        return {epoch: np.mean([*v.values()]) for epoch, v in layers(results, dataset, arm, column).items()}
+
     def line(axis, arm, y, x=None, **look):
-        y, x = ({e: np.mean([*v.values()]) for e, v in layers(rows, arm, c).items()} if c else None for c in (y, x))
+        y, x = (means(arm, column) if column else None for column in (y, x))
         both = [e for e in y if x is None or (e in x and e > 0)]
         axis.plot(both if x is None else [x[e] for e in both], [y[e] for e in both], markevery=[-1], **look)
 
-    for place, arm in enumerate(manifest["cells"][dataset]):
-        look = figures.style("", place) | {"label": panels.label(arm) + panels.lost(rows, dataset, arm), "marker": "o"}
+    theirs = [arm for arm in results.arms(dataset) if means(arm, "gap")]  # a rule beside may have no V
+    for place, arm in enumerate(theirs):
+        name = figures.label(results.title(arm)) + results.lost(dataset, arm)
+        look = figures.style("", place) | {"label": name, "marker": "o"}
         if arm in (EQUAL, UNDECAYED, UNEQUAL):
             line(gap, arm, "gap", **look)
             line(angle, arm, "v_angle", **look)
-            epochs, start = [*layers(rows, arm, "gap")], np.mean([*layers(rows, arm, "gap")[0].values()])
-            form = [start * shrunk(manifest["cells"][dataset][arm], epoch) for epoch in epochs]
+            gaps, cell = means(arm, "gap"), results.cells(dataset)[arm]
+            epochs = list(gaps)
+            form = [gaps[0] * shrunk(cell, epoch) for epoch in epochs]
             gap.plot(epochs, form, "k.", markersize=4, label=None if place else "closed form")
         if arm != UNDECAYED:
             for axis, column in ((cosine, "theorem_cosine"), (error, "theorem_error"), (rank, "v_rank")):
@@ -128,9 +129,9 @@ def draw(path, manifest, rows, dataset, curves):
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
     for axis in (cosine, error, rank, gap, angle, descent):
-        panels.plain(axis)
+        figures.plain(axis)
     arms = {label: line for axis in (gap, error) for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(arms.values(), arms, loc="outside lower center", ncols=4, frameon=False, handlelength=4)
     descent.legend(frameon=False)
-    figure.suptitle(f"{present.setting(manifest, rows, dataset)}, means over layers and seeds; a dot is the end")
+    figure.suptitle(f"{results.setting(dataset)}, means over layers and seeds; a dot is the end")
     figure.savefig(path, dpi=130)

@@ -70,7 +70,8 @@ def test_a_stored_search_is_made_of_its_rows(folder, tmp_path):
 def test_the_readme_shows_every_row_of_table_1_as_it_is_stored():
     results = Results.read(TABLE1)
     for entry in tables.summarise(results):
-        assert f"| {' | '.join(tables.cells(entry, results.title(entry['arm'])))} |" in README, f"{entry['dataset']} {entry['arm']}"
+        shown = " | ".join(tables.cells(entry, results.title(entry["arm"])))
+        assert f"| {shown} |" in README, f"{entry['dataset']} {entry['arm']}"
 
 
 def test_every_folder_of_results_that_the_readme_names_is_there():

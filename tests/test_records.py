@@ -2,16 +2,26 @@
 
 import json
 
-import chex
-import jax
+import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import records
+from sam_jax import trained
+from sam_jax.lab import records
 
 
-def cell(epochs=2, **settings):
-    return {"rule": "sam", "protocol": {"epochs": epochs, "interventions": ()}, "settings": {"decay": 0.1} | settings}
+def cell(epochs=2, **numbers):
+    return {"rule": "sam", "protocol": {"epochs": epochs, "interventions": ()}, "numbers": {"decay": 0.1} | numbers}
+
+
+def open_run(folder, cells, fixed=None, **facts):
+    """An experiment's run, begun or continued; its folder."""
+    records.open_run(folder, "experiment", cells, {}, fixed or {}, **facts)
+    return folder
+
+
+def check(folder, cells, **fixed):
+    records.check(folder, "experiment", cells, **fixed)
 
 
 CELLS = {"mine": {"sam": cell(), "V̄ frozen": cell()}}
@@ -30,7 +40,7 @@ def contents(folder):
 
 
 def test_records_come_back_and_nothing_infinite_is_written(tmp_path):
-    folder = records.open_run(tmp_path / "run", CELLS, flags={"epochs": 3})
+    folder = open_run(tmp_path / "run", CELLS, flags={"epochs": 3})
     records.append(folder, [{"a": 1.5, "b": float("nan"), "c": [float("inf"), 2.0]}])
     records.append(folder, [{"a": 2.5}])
     manifest, rows = records.read(folder)
@@ -41,7 +51,7 @@ def test_records_come_back_and_nothing_infinite_is_written(tmp_path):
 
 
 def test_an_interrupted_run_is_read_up_to_its_last_whole_row(tmp_path):
-    folder = records.open_run(tmp_path / "run", CELLS)
+    folder = open_run(tmp_path / "run", CELLS)
     records.append(folder, rows_of("sam", 0))
     with open(folder / records.METRICS, "a") as file:
         file.write('{"dataset": "mi')
@@ -56,27 +66,27 @@ def test_a_run_is_finished_when_its_last_epoch_is_there():
 
 
 def test_a_continued_run_keeps_finished_rows_byte_for_byte_and_drops_the_unfinished(tmp_path):
-    folder = records.open_run(tmp_path / "run", CELLS, flags={"seeds": 2})
+    folder = open_run(tmp_path / "run", CELLS, flags={"seeds": 2})
     records.append(folder, rows_of("sam", 0) + rows_of("sam", 1))
     finished = (folder / records.METRICS).read_bytes()
     records.append(folder, rows_of("V̄ frozen", 0, epochs=1))
     with open(folder / records.METRICS, "a") as file:
         file.write('{"dataset": "mine", "arm": "V̄ fro')
     started = records.read(folder)[0]["started"]
-    records.open_run(folder, CELLS, flags={"seeds": 9})
+    open_run(folder, CELLS, flags={"seeds": 9})
     assert (folder / records.METRICS).read_bytes() == finished
     manifest, _ = records.read(folder)
     assert (manifest["started"], manifest["flags"]) == (started, {"seeds": 2})  # those it was begun with
     assert len(manifest["continued"]) == 1 and "command" in manifest["continued"][0]
     assert sorted(contents(folder)) == [records.MANIFEST, records.METRICS]
-    records.open_run(folder, CELLS)
+    open_run(folder, CELLS)
     assert len(records.read(folder)[0]["continued"]) == 2
 
 
 def test_a_run_may_grow_by_arms_and_data_sets(tmp_path):
-    folder = records.open_run(tmp_path / "run", CELLS)
+    folder = open_run(tmp_path / "run", CELLS)
     records.append(folder, rows_of("sam", 0))
-    records.open_run(folder, {"mine": {"fa": cell()}, "other": {"sam": cell(5)}})
+    open_run(folder, {"mine": {"fa": cell()}, "other": {"sam": cell(5)}})
     manifest, rows = records.read(folder)
     held = {dataset: list(arms) for dataset, arms in manifest["cells"].items()}
     assert held == {"mine": ["sam", "V̄ frozen", "fa"], "other": ["sam"]}
@@ -88,17 +98,17 @@ def test_a_run_may_grow_by_arms_and_data_sets(tmp_path):
     ("changed", "what"),
     [
         (cell(9), "protocol.epochs is 2, now 9"),
-        (cell(decay=0.2), "settings.decay is 0.1, now 0.2"),
+        (cell(decay=0.2), "numbers.decay is 0.1, now 0.2"),
         (cell() | {"rule": "fa"}, "rule is sam, now fa"),
-        (cell(rate=1.0), "settings.rate is None, now 1.0"),
+        (cell(rate=1.0), "numbers.rate is None, now 1.0"),
         (cell() | {"protocol": {"epochs": 2, "interventions": (("freeze", "v", 1),)}}, "protocol.interventions is []"),
     ],
 )
 def test_another_cell_is_refused_in_one_line_and_nothing_is_changed(changed, what, tmp_path):
-    folder = records.open_run(tmp_path / "run", CELLS)
+    folder = open_run(tmp_path / "run", CELLS)
     records.append(folder, rows_of("sam", 0, epochs=1))  # unfinished, and kept all the same
     before = contents(folder)
-    for refused in (records.check, records.open_run):
+    for refused in (check, open_run):
         with pytest.raises(FileExistsError) as caught:
             refused(folder, {"mine": {"fa": cell(), "V̄ frozen": changed}})
         line = str(caught.value)
@@ -108,17 +118,17 @@ def test_another_cell_is_refused_in_one_line_and_nothing_is_changed(changed, wha
 
 
 def test_the_same_cells_may_be_continued(tmp_path):
-    records.check(tmp_path / "new", CELLS)
-    records.check(tmp_path, CELLS)  # an empty folder
-    folder = records.open_run(tmp_path / "run", CELLS)
+    check(tmp_path / "new", CELLS)
+    check(tmp_path, CELLS)  # an empty folder
+    folder = open_run(tmp_path / "run", CELLS)
     before = contents(folder)
-    records.check(folder, CELLS)
+    check(folder, CELLS)
     assert contents(folder) == before and not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_holds_something_else_is_never_written_to(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    for refused in (records.check, records.open_run):
+    for refused in (check, open_run):
         with pytest.raises(FileExistsError, match="is not an empty folder: give another, or move it away"):
             refused(tmp_path, {})
     assert contents(tmp_path) == {"mine.txt": b"precious"}
@@ -129,7 +139,7 @@ def test_a_run_of_an_older_kind_is_not_continued(tmp_path):
     (tmp_path / records.METRICS).write_text('{"rule": "sam"}\n')
     before = contents(tmp_path)
     with pytest.raises(FileExistsError, match="holds a run of an older kind: give another folder"):
-        records.open_run(tmp_path, CELLS)
+        open_run(tmp_path, CELLS)
     assert contents(tmp_path) == before
 
 
@@ -138,13 +148,39 @@ def test_a_folder_without_records_is_named(tmp_path):
         records.read(tmp_path)
 
 
-def test_synapses_come_back_and_only_into_their_own_circuit(tmp_path):
-    circuit = sj.sam((5, 4, 3), (6,))
-    both = jax.vmap(lambda key: sj.init(circuit, key).synapses)(jax.random.split(jax.random.key(0), 2))
-    records.save_synapses(tmp_path / "sam.msgpack", both)
-    chex.assert_trees_all_equal(records.load_synapses(tmp_path / "sam.msgpack", circuit), jax.device_get(both))
-    assert [path.name for path in tmp_path.iterdir()] == ["sam.msgpack"]
-    with pytest.raises(ValueError, match=r"holds w of shapes \(\(4, 5\), \(3, 4\)\), expected"):
-        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 7, 3), (6,)))
-    with pytest.raises(ValueError, match="holds no synapses of this circuit"):
-        records.load_synapses(tmp_path / "sam.msgpack", sj.sam((5, 4, 4, 3)))
+def test_another_number_format_of_the_folder_is_refused_whatever_its_arms(tmp_path):
+    folder = open_run(tmp_path / "run", CELLS, {"numerics": {"precision": "highest", "x64": False}})
+    before = contents(folder)
+    for cells in (CELLS, {"mine": {"fa": cell()}}):
+        with pytest.raises(FileExistsError, match="with x64 whose value is False, now True"):
+            check(folder, cells, numerics={"precision": "highest", "x64": True})
+    check(folder, CELLS, numerics={"precision": "highest", "x64": False})
+    assert contents(folder) == before
+
+
+def test_a_run_of_another_kind_is_not_continued(tmp_path):
+    folder = open_run(tmp_path / "run", CELLS)
+    with pytest.raises(FileExistsError, match=r"holds a run of another kind \(experiment\): give another folder"):
+        records.check(folder, "search", CELLS)
+
+
+def test_trained_circuits_come_back_with_the_predictions_they_had(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 24), ("val", 6), ("test", 6)):
+        arrays[f"{split}_images"] = random.integers(256, size=(n, 2, 2, 1), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
+    np.savez(tmp_path / "mine.npz", **arrays)
+    data = sj.load(tmp_path / "mine.npz")
+    net = sj.train(sj.sam, (4, 5, 3), data, seeds=(0, 1), epochs=1, batch_size=12, downstream_widths=(6,))
+    sj.save(tmp_path / "sam.msgpack", net)
+    back = sj.restore(tmp_path / "sam.msgpack")
+    assert isinstance(back, trained.Trained) and back.circuit == net.circuit and back.rule == net.rule
+    assert [w.shape for w in back.synapses.w] == [(2, 5, 4), (2, 3, 5)]
+    for old, new in zip(net.synapses, back.synapses, strict=True):
+        for a, b in zip(old, new, strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(back.predict(data.test.images), net.predict(data.test.images))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.npz", "sam.msgpack"]
+    with pytest.raises(ValueError, match=r"expected uint8 \[N, ...\] with 4 pixels each"):
+        back.predict(np.zeros((1, 5), np.uint8))

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from sam_jax.statistics import Estimate, Paired
 
-from sam_jax import statistics
+from sam_jax.lab import statistics
+from sam_jax.lab.statistics import Estimate, Paired
 
 # Quantiles at 97.5 %: one degree of freedom is Cauchy's distribution, two have an algebraic inverse.
 T1 = math.tan(math.pi * 0.475)

@@ -88,13 +88,14 @@ def markdown(results: Results, found: list[dict], best: dict, seconds: dict) -> 
     stages = dict(results.manifest["stages"])
     ratios, seeds = stages.pop("ratios"), stages.pop("seeds")["of each trial"]
     first, *others = stages.values()
+    longer = f", and the best of these with its two neighbours in longer runs ({', '.join(map(_of, others))})"
+    longer = longer if others else ""
     parts = [
         f"Made by `{results.manifest['command']}`, {tables.about(results.manifest)}.\n",
         f"{ratios['trials']} trials of each rule on the first data set through rungs of {_of(ratios)}, "
         f"1/{ratios['keep']} going on; then, on every data set, the overall factors "
-        f"{', '.join(f'{factor:g}' for factor in first['factors'])} ({_of(first)}), and the best of these with its two "
-        f"neighbours in longer runs ({', '.join(map(_of, others))}). {seeds} seeds a trial, judged by the mean on "
-        "the validation split with diverged seeds at chance.\n",
+        f"{', '.join(f'{factor:g}' for factor in first['factors'])} ({_of(first)}){longer}. {seeds} seeds for each "
+        "trial, judged by the mean on the validation split with diverged seeds at chance.\n",
         "| data set | rule | validation % | diverged over the factors | time | numbers |",
         "|---|---|---:|---:|---:|---|",
     ]
