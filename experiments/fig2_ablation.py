@@ -15,24 +15,16 @@ of its own since it diverges at SGD's. V is used by eq. (9) alone, so while W̄ 
 metrics.jsonl, table.md, table.csv, fig2.png, verdicts.json.
 """
 
-import comparison
-import options
-import panels
-import present
-import runner
-from absl import flags
+from sam_jax import lab
+from sam_jax.circuit import SYMBOLS
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import compare, figures, statistics, tables
+from sam_jax.lab.arms import Arm
+from sam_jax.lab.flags import Flag
 
-from sam_jax import statistics, tables, verdicts
-
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
-
-LINEAR_RATE = flags.DEFINE_float("linear_rate", 0.03, "η_W of the linear network", lower_bound=0)
-
-LABELS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}  # in the order of the paper's legend
 OTHERS = ((), ("w_bar",), ("v",), ("v_bar",), ("w_bar", "v"), ("w_bar", "v_bar"), ("v", "v_bar"))
 SUBSETS = {
-    ", ".join(LABELS[p] for p in plastic): plastic
+    ", ".join(SYMBOLS[p] for p in plastic): plastic
     for plastic in (("w", *others) for others in (*OTHERS, ("w_bar", "v", "v_bar")))
 }
 ALL = "W, W̄, V, V̄"
@@ -52,58 +44,69 @@ LOOKS[ALL]["linewidth"] = 2.8
 LEGEND = "solid with V̄, dashed without; where W̄ is held, V changes nothing"
 
 
-def arms(dataset):
-    ablated = {name: runner.Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
-    linear = runner.Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": LINEAR_RATE.value})
-    return {LINEAR: linear} | ablated | {SGD: runner.Arm("sgd")}
+def arms(options, dataset):
+    ablated = {name: Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
+    linear = Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": options.own.linear_rate})
+    return {LINEAR: linear} | ablated | {SGD: Arm("sgd")}
 
 
-def judge(manifest, rows, dataset):
+def judge(results, dataset):
     """The verdicts of one data set."""
-    common = ("fig2", manifest, rows, dataset)
     others = [name for name in SUBSETS if name != ALL]
     single = [("W, V̄", "W, V"), ("W, V̄", "W, W̄")]
-    pair = comparison.alike(*common, "Plastic V̄ is like plastic W̄ and V together", "W, V̄", "W, W̄, V", margin=1)
-    literal = statistics.describe(tables.difference(rows, dataset, "W, V̄", "W, V"))
-    return [
-        comparison.alike(*common, "Plastic W alone is like the linear network", "W", LINEAR, margin=2),
-        present.above(*common, "Of single additions to W, V̄ gains the most", single),
-        present.above(*common, "V̄ improves on W alone (the paper: from 40 % to about 46 %)", [("W, V̄", "W")]),
-        pair._replace(ours=f"{pair.ours}. The paper prints “W, V”; W, V̄ − W, V: {literal}"),
-        present.above(*common, "All four plastic reach SGD (within 1 point)", [(ALL, SGD)], margin=-1),
-        present.above(*common, "All four plastic are the best subset", [(ALL, other) for other in others]),
-    ]
+    pair = compare.alike(results, dataset, "W, V̄", "W, W̄, V", margin=1)
+    literal = statistics.describe(results.difference(dataset, "W, V̄", "W, V"))
+    every = [(ALL, other) for other in others]
+    found = {
+        "Plastic W alone is like the linear network": compare.alike(results, dataset, "W", LINEAR, margin=2),
+        "Of single additions to W, V̄ gains the most": compare.above(results, dataset, single),
+        "V̄ improves on W alone (the paper: from 40 % to about 46 %)": compare.above(results, dataset, [("W, V̄", "W")]),
+        "Plastic V̄ is like plastic W̄ and V together": pair._replace(
+            ours=f"{pair.ours}. The paper prints “W, V”; W, V̄ − W, V: {literal}"
+        ),
+        "All four plastic reach SGD (within 1 point)": compare.above(results, dataset, [(ALL, SGD)], margin=-1),
+        "All four plastic are the best subset": compare.above(results, dataset, every),
+    }
+    setting = results.setting(dataset)
+    return [verdicts.Verdict("fig2", setting, says, finding.ours, finding.outcome) for says, finding in found.items()]
 
 
-def draw(path, manifest, rows):
+def draw(path, results):
     from matplotlib.figure import Figure
 
-    datasets = list(manifest["data"])
+    datasets = results.datasets
     figure = Figure(figsize=(11, 0.9 + 4.6 * len(datasets)), layout="constrained")
-    for (left, right), dataset in zip(panels.grid(figure, len(datasets)), datasets, strict=True):
-        panels.curves(left, rows, dataset, LOOKS)
-        panels.points(right, rows, dataset, LOOKS)
-        left.set_title(present.setting(manifest, rows, dataset), fontsize=10)
+    for (left, right), dataset in zip(figures.panels(figure, len(datasets)), datasets, strict=True):
+        looks = figures.looks(results, dataset, LOOKS)
+        figures.accuracy(left, results, dataset, looks)
+        figures.points(right, results, dataset, looks)
+        left.set_title(results.setting(dataset), fontsize=10)
         if dataset == "cifar10":
             for (name, percent), side in zip(PAPER.items(), ("right", "left"), strict=True):
                 right.axvline(percent, color="#888888", linestyle=":")
-                note = f" paper, {panels.label(name)}: \n about {percent} % "
+                note = f" paper, {figures.label(name)}: \n about {percent} % "
                 right.text(
                     percent, 1.01, note, transform=right.get_xaxis_transform(), ha=side, fontsize=8, color="#555555"
                 )
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
-        handles, labels, title="plastic pathways: " + panels.label(LEGEND),
+        handles, labels, title="plastic pathways: " + figures.label(LEGEND),
         loc="outside lower center", ncols=5, frameon=False, handlelength=3,
     )  # fmt: skip
     figure.savefig(path, dpi=150)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder, reference=SGD)
-    draw(folder / "fig2.png", manifest, rows)
-    verdicts.write(folder, [verdict for dataset in manifest["data"] for verdict in judge(manifest, rows, dataset)])
+def make(results):
+    tables.leave(results, reference=SGD)
+    draw(results.folder / "fig2.png", results)
+    verdicts.write(results.folder, [verdict for dataset in results.datasets for verdict in judge(results, dataset)])
 
+
+EXPERIMENT = paper.experiment(
+    "fig2_ablation", __doc__, arms, make,
+    defaults={"dataset": ["cifar10"], "epochs": 20},
+    flags=(Flag("linear_rate", 0.03, "η_W of the linear network", lower=0),),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    runner.main(arms, make, dataset=["cifar10"], epochs=20, seeds=5)
+    lab.main(EXPERIMENT)

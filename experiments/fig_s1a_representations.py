@@ -14,15 +14,12 @@ Leaves manifest.json, metrics.jsonl, table.md, table.csv, representations_DATASE
 
 import jax.numpy as jnp
 import numpy as np
-import options
-import present
-import runner
-from absl import flags
 
-from sam_jax import probes, statistics, tables, verdicts
+from sam_jax import lab, probes
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import compare, statistics, tables
+from sam_jax.rules import RULES
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
 # With the usual scales eight layers learn nothing: signal and error fade on their way. He's scale for W and twice the
 # usual one for W̄ carry them through; by validation accuracy on the 8,001 SVHN images. Twice these rates diverged.
 RATES = {"rate_w": 0.125, "rate_w_bar": 0.0375, "rate_v": 0.25, "rate_v_bar": 0.5, "decay": 1.25e-4}
@@ -32,11 +29,15 @@ COLOURS = {"before": "#0072B2", "after": "#D55E00"}
 MEASURES = {"off_diagonal": ("share off the diagonal", 1, 0.07), "effective_rank": ("effective rank", -1, 0.25)}
 
 
-def arms(dataset):
-    hidden = options.FLAGS.hidden_widths
-    if len(set(hidden)) > 1 or len(hidden) < 2 or options.FLAGS.downstream_widths not in (None, hidden):
-        raise ValueError(f"hidden_widths is {','.join(hidden)}, expected two layers or more, all of one width")
-    return {"SAM": runner.Arm("sam", numbers=RATES | SCALES), "SGD": runner.Arm("sgd")}
+def arms(options, dataset):
+    hidden = options.hidden_widths
+    if len(set(hidden)) > 1 or len(hidden) < 2 or options.downstream_widths not in ((), hidden):
+        given = ",".join(map(str, hidden))
+        raise ValueError(f"hidden_widths is {given}, expected two layers or more, all of one width")
+    numbers = RULES["sam"].settle(RATES | SCALES, options.rate_factor)
+    if options.decay_times_rate:  # the rate scales the decay
+        numbers["decay"] = RATES["decay"]
+    return {"SAM": lab.Arm("sam", numbers=numbers), "SGD": lab.Arm("sgd")}
 
 
 def off_diagonal(gram):
@@ -46,7 +47,7 @@ def off_diagonal(gram):
     return jnp.sqrt((squares.sum() - jnp.trace(squares)) / squares.sum())
 
 
-def probe(protocol, settings, data, synapses):
+def probe(job, data, synapses):
     """For V̄ and the square W, an entry for each layer; the matrices of the middle layer, the upper triangle alone."""
     found = {}
     for pathway, matrices in (("v_bar", synapses.v_bar), ("w", synapses.w[1:-1])):
@@ -60,17 +61,17 @@ def probe(protocol, settings, data, synapses):
     return found
 
 
-def ends(manifest, rows, dataset, arm):
+def ends(results, dataset, arm):
     """(rows before training, rows after) by seed, of the runs that are through and did not diverge."""
-    last = manifest["cells"][dataset][arm]["protocol"]["epochs"]
-    chosen = [row for row in rows if (row["dataset"], row["arm"]) == (dataset, arm)]
+    last = results.cells(dataset)[arm]["protocol"]["epochs"]
+    chosen = results.of(dataset, arm)
     after = {row["seed"]: row for row in chosen if row["epoch"] == last and not row["diverged"]}
     return {row["seed"]: row for row in chosen if row["epoch"] == 0 and row["seed"] in after}, after
 
 
-def verdict(manifest, rows, dataset, measure):
+def verdict(results, dataset, measure):
     """Whether SAM's training raises the share off the diagonal, or lowers the effective rank, in both pathways."""
-    before, after = ends(manifest, rows, dataset, "SAM")
+    before, after = ends(results, dataset, "SAM")
     title, sign, by = MEASURES[measure]
     outcomes, ours = [], []
     for pathway, (symbol, _, _) in PATHWAYS.items():
@@ -83,9 +84,8 @@ def verdict(manifest, rows, dataset, measure):
         ours.append(f"{title} of {of}: {means[0]} before, {means[1]} after, {statistics.describe(paired, 'apart')}")
     says = "neurons become correlated" if sign > 0 else "the weight matrices become effectively low-rank"
     says += f" (tested: a change by {100 * by:.0f} % or more)"
-    ours += tables.diverged_seeds([row for row in rows if (row["dataset"], row["arm"]) == (dataset, "SAM")])
-    setting = present.setting(manifest, rows, dataset)
-    return verdicts.Verdict("s1a", setting, says, "; ".join(ours), present.together(outcomes))
+    ours += results.diverged_seeds(dataset, "SAM")
+    return verdicts.Verdict("s1a", results.setting(dataset), says, "; ".join(ours), compare.together(outcomes))
 
 
 def heat_map(axis, triangle, layer, symbol, when):
@@ -108,7 +108,7 @@ def line(axis, start, values, **look):
     axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
 
 
-def draw(path, manifest, rows, dataset):
+def draw(path, results, dataset):
     """As in the paper: V̄V̄ᵀ above, WWᵀ below, before and after; to the right spectra, and effective rank by layer."""
     from matplotlib.figure import Figure
 
@@ -117,7 +117,7 @@ def draw(path, manifest, rows, dataset):
     for (pathway, (_, symbol, start)), (first, second, spectra, ranks) in zip(PATHWAYS.items(), axes, strict=True):
         maps = {"before": first, "after": second}
         for arm, dashes in (("SAM", "-"), ("SGD", "--")):
-            for end, when in zip(ends(manifest, rows, dataset, arm), ("before", "after"), strict=True):
+            for end, when in zip(ends(results, dataset, arm), ("before", "after"), strict=True):
                 if every := [row for _, row in sorted(end.items()) if f"{pathway}_gram" in row]:
                     look = {"color": COLOURS[when], "linestyle": dashes, "label": f"{arm}, {when}"}
                     line(spectra, 1, [row[f"{pathway}_spectrum"] for row in every], **look)
@@ -131,19 +131,22 @@ def draw(path, manifest, rows, dataset):
         ranks.grid(alpha=0.25)
         spectra.legend(frameon=False, fontsize=8)
     figure.colorbar(image, ax=axes[:, 1], label="entry / mean of the diagonal")
-    figure.suptitle(f"{present.setting(manifest, rows, dataset)}; matrices of one seed, curves mean ± sd over seeds")
+    figure.suptitle(f"{results.setting(dataset)}; matrices of one seed, curves mean ± sd over seeds")
     figure.savefig(path, dpi=150)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder)
+def make(results):
+    tables.leave(results)
     found = []
-    for dataset in manifest["data"]:
-        if any(ends(manifest, rows, dataset, "SAM")):
-            draw(folder / f"representations_{dataset}.png", manifest, rows, dataset)
-            found += [verdict(manifest, rows, dataset, measure) for measure in MEASURES]
-    verdicts.write(folder, found)
+    for dataset in results.datasets:
+        if any(ends(results, dataset, "SAM")):
+            draw(results.folder / f"representations_{dataset}.png", results, dataset)
+            found += [verdict(results, dataset, measure) for measure in MEASURES]
+    verdicts.write(results.folder, found)
 
+
+DEFAULTS = {"dataset": ["svhn"], "hidden_widths": ["60"] * 8, "evaluate_every": 25}
+EXPERIMENT = paper.experiment("fig_s1a_representations", __doc__, arms, make, probe=probe, defaults=DEFAULTS)
 
 if __name__ == "__main__":
-    runner.main(arms, make, probe, dataset=["svhn"], hidden_widths=["60"] * 8, evaluate_every=25)
+    lab.main(EXPERIMENT)

@@ -17,52 +17,53 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
-import options
-import present
-import runner
-from absl import flags
 
-from sam_jax import dynamics, figures, inputs, statistics, training, verdicts
+from sam_jax import dynamics, inputs, lab, training
 from sam_jax.circuit import State
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import figures, statistics, tables
+from sam_jax.rules import RULES
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
-FACTOR = flags.DEFINE_float("constant_factor", 0.5, "of rates and decay in the constant-rate arm", lower_bound=0)
+FLAGS = (lab.Flag("constant_factor", 0.5, "of rates and decay in the constant-rate arm", lower=0),)
 CONSTANT, COSINE = "constant rate", "cosine"
 BATCH = 1000  # images of the fixed batch
 
 
-def arms(dataset):
-    settings, flagged = options.make_settings("sam", dataset), options.FLAGS
-    factor = FACTOR.value / (flagged.rate_factor or 1.0)  # the runner multiplies the overall factor in again
-    numbers = {f"rate_{p}": factor * rate for p, rate in settings.rates._asdict().items()}
-    if not flagged.decay_times_rate:
-        numbers["decay"] = factor * settings.decay
+def arms(options, dataset):
+    sam = RULES["sam"]
+    numbers = {
+        name: options.own.constant_factor * number
+        for name, number in options.numbers_of(sam, dataset.name, {}).items()
+        # With --decay_times_rate the rate scales the decay.
+        if name in sam.scaled and not (options.decay_times_rate and name.startswith("decay"))
+    }
     return {
-        CONSTANT: runner.Arm("sam", numbers=numbers, protocol={"schedule": "constant"}),
-        COSINE: runner.Arm("sam", protocol={"schedule": "cosine"}),
+        CONSTANT: lab.Arm("sam", numbers=numbers, protocol={"schedule": "constant"}),
+        COSINE: lab.Arm("sam", protocol={"schedule": "cosine"}),
     }
 
 
-def probe(protocol, settings, data, synapses):
+def probe(job, data, synapses):
     """‖ΔV̄‖ of one step at full rate on the fixed batch, and the same over ‖V̄‖: an entry for each hidden layer."""
-    circuit, loss, train = protocol.circuit, protocol.loss, data.splits["train"]
+    if not synapses.v_bar:
+        return {}
+    protocol, circuit, loss, train = job.protocol, job.circuit, job.protocol.loss, data.splits["train"]
     state = dynamics.forward(circuit, State(synapses), inputs.standardise(data, train.images[:BATCH]))
     state = dynamics.feedback(circuit, state, loss.error(state.activity.h[-1], train.labels[:BATCH]))
     gradients = dynamics.local_update(circuit, state)
     full_rate = protocol._replace(schedule="constant", warmup_epochs=0)
-    optimizer = training.make_optimizer(full_rate, settings, 1)
+    optimizer = training.make_optimizer(full_rate, job.numbers, 1)
     steps, _ = optimizer.update(gradients, optimizer.init(synapses), synapses)
     size = jnp.stack([*map(jnp.linalg.norm, steps.v_bar)])
     return {"v_bar_step": size, "v_bar_relative_step": size / jnp.stack([*map(jnp.linalg.norm, synapses.v_bar)])}
 
 
-def series(rows, dataset, arm, column):
+def series(results, dataset, arm, column):
     """{seed: {epoch: value}} up to a divergence: a probe's mean over layers, or `loss_change`, |ΔL| for each epoch."""
     found = {}
-    chosen = [row for row in rows if (row["dataset"], row["arm"]) == (dataset, arm) and not row["diverged"]]
+    chosen = [row for row in results.of(dataset, arm) if not row["diverged"]]
     for seed in sorted({row["seed"] for row in chosen}):
-        own = sorted((row for row in chosen if row["seed"] == seed), key=lambda row: row["epoch"])
+        own = [row for row in chosen if row["seed"] == seed]
         if column == "loss_change":
             found[seed] = {
                 b["epoch"]: abs(b["train_loss"] - a["train_loss"]) / (b["epoch"] - a["epoch"])
@@ -73,11 +74,11 @@ def series(rows, dataset, arm, column):
     return found
 
 
-def shrinkage(manifest, rows, dataset, arm, column):
+def shrinkage(results, dataset, arm, column):
     """Percent by which the mean over the last quarter of the epochs is below that over the first, paired by seed."""
-    epochs = manifest["cells"][dataset][arm]["protocol"]["epochs"]
+    epochs = results.cells(dataset)[arm]["protocol"]["epochs"]
     first, last = {}, {}
-    for seed, values in series(rows, dataset, arm, column).items():
+    for seed, values in series(results, dataset, arm, column).items():
         early = [value for epoch, value in values.items() if 0 < epoch <= max(1, epochs / 4)]
         late = [value for epoch, value in values.items() if epoch > 3 * epochs / 4]
         through = epochs in values and early and np.mean(early) > 0
@@ -85,14 +86,14 @@ def shrinkage(manifest, rows, dataset, arm, column):
     return statistics.paired(first, last)
 
 
-def verdict(manifest, rows, dataset, columns, says):
+def verdict(results, dataset, columns, says):
     """Whether the first of the columns shrinks in the constant-rate arm; the others stand beside it."""
-    found = {title: shrinkage(manifest, rows, dataset, CONSTANT, column) for column, title in columns.items()}
+    found = {title: shrinkage(results, dataset, CONSTANT, column) for column, title in columns.items()}
     main = next(iter(found.values()))
     ours = "; ".join(f"{title} shrinks by {statistics.describe(p, '% of it')}" for title, p in found.items())
     return verdicts.Verdict(
         "s1b",
-        present.setting(manifest, rows, dataset) + ", constant rate",
+        results.setting(dataset) + ", constant rate",
         says,
         f"from the first to the last quarter of the epochs: {ours}",
         statistics.outcome(main.low, main.high),
@@ -106,19 +107,19 @@ PANELS = {
 }
 
 
-def draw(path, manifest, rows, dataset):
+def draw(path, results, dataset):
     """‖ΔV̄‖, the same over ‖V̄‖, and |ΔL| against epochs, on log axes: mean ± sd over seeds that have not diverged."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     for axis, (column, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
         for place, arm in ((1, CONSTANT), (2, COSINE)):
-            every = series(rows, dataset, arm, column).values()
+            every = series(results, dataset, arm, column).values()
             epochs = sorted({epoch for values in every for epoch in values})
             grouped = [[values[epoch] for values in every if epoch in values] for epoch in epochs]
             mean = np.array([np.mean(group) for group in grouped])
             sd = np.array([np.std(group, ddof=1) if len(group) > 1 else 0.0 for group in grouped])
-            lost = len({r["seed"] for r in rows if (r["dataset"], r["arm"]) == (dataset, arm) and r["diverged"]})
+            lost = len({row["seed"] for row in results.of(dataset, arm) if row["diverged"]})
             look = figures.style(arm, place)
             axis.plot(epochs, mean, **look, linewidth=1.8, label=arm + (f" ({lost} diverged)" if lost else ""))
             axis.fill_between(epochs, np.maximum(mean - sd, mean / 10), mean + sd, color=look["color"], alpha=0.2, lw=0)
@@ -126,20 +127,25 @@ def draw(path, manifest, rows, dataset):
         axis.grid(alpha=0.25, which="both")
         axis.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False)
-    figure.suptitle(f"{present.setting(manifest, rows, dataset)}: mean ± sd over seeds", fontsize=10)
+    figure.suptitle(f"{results.setting(dataset)}: mean ± sd over seeds", fontsize=10)
     figure.savefig(path, dpi=150)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder)
+def make(results):
+    tables.leave(results)
     found = []
-    for dataset in manifest["data"]:
-        draw(folder / f"stationarity_{dataset}.png", manifest, rows, dataset)
+    for dataset in results.datasets:
+        if CONSTANT not in results.arms(dataset):
+            continue
+        draw(results.folder / f"stationarity_{dataset}.png", results, dataset)
         steps = {"v_bar_step": "‖ΔV̄‖", "v_bar_relative_step": "‖ΔV̄‖ / ‖V̄‖"}
-        found.append(verdict(manifest, rows, dataset, steps, "the steps of V̄ become smaller and smaller"))
-        found.append(verdict(manifest, rows, dataset, {"loss_change": "|ΔL|"}, "ΔL becomes smaller and smaller"))
-    verdicts.write(folder, found)
+        found.append(verdict(results, dataset, steps, "the steps of V̄ become smaller and smaller"))
+        found.append(verdict(results, dataset, {"loss_change": "|ΔL|"}, "ΔL becomes smaller and smaller"))
+    verdicts.write(results.folder, found)
 
+
+DEFAULTS = {"dataset": ["cifar10"], "epochs": 20}
+EXPERIMENT = paper.experiment("fig_s1b_stationarity", __doc__, arms, make, probe=probe, defaults=DEFAULTS, flags=FLAGS)
 
 if __name__ == "__main__":
-    runner.main(arms, make, probe, dataset=["cifar10"], epochs=20)
+    lab.main(EXPERIMENT)

@@ -15,73 +15,90 @@ Leaves manifest.json, metrics.jsonl, table.md, table.csv, overparametrization_DA
 """
 
 import numpy as np
-import options
-import present
-import runner
-from absl import flags
 
-from sam_jax import figures, tables, verdicts
+from sam_jax import lab
 from sam_jax.circuit import ACTIVATIONS, PATHWAYS
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import compare, figures, flags, tables
+from sam_jax.lab.arms import nothing
+from sam_jax.rules import RULES
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
-WIDTH = flags.DEFINE_integer("width", 200, "upstream neurons of each hidden layer", lower_bound=1)
-RATIOS = flags.DEFINE_list("ratios", ["0.25", "0.5", "1", "2", "5", "7.5", "10"], "downstream over upstream neurons")
-KINDS = flags.DEFINE_list("activations", ["relu", "tanh", "gelu"], "nonlinearities of the upstream stream")
-DIVIDED = flags.DEFINE_list("divided", ["v_bar"], "pathways whose rate is divided by max(1, d̄ / d)")
-flags.register_validator("divided", lambda names: not names or options.known(names, PATHWAYS, "pathway"))
-flags.register_validator("activations", lambda names: options.known(names, ACTIVATIONS, "activation"))
-SYMBOLS = {"w": "W", "w_bar": "\\bar{W}", "v": "V", "v_bar": "\\bar{V}"}
 PAPER = 7.5  # the ratio up to which the paper finds an improvement
 
 
-def arm_name(activation, ratio):
-    return f"{activation}, d̄ = {ratio:g} d"
+def some_pathways(names):
+    """A flag's check: pathways, or none."""
+    return flags.among(PATHWAYS, "pathway")(names) if names else None
 
 
-def arms(dataset):
-    d, layers = WIDTH.value, len(options.FLAGS.hidden_widths)
-    factor = options.FLAGS.rate_factor or 1.0  # the runner multiplies it in again
-    rates = options.make_settings("sam", dataset).rates._asdict()
+FLAGS = (
+    lab.Flag("width", 200, "upstream neurons of each hidden layer", lower=1),
+    lab.Flag(
+        "ratios", ["0.25", "0.5", "1", "2", "5", "7.5", "10"], "downstream over upstream neurons", flags.numbers()
+    ),
+    lab.Flag(
+        "activations",
+        ["relu", "tanh", "gelu"],
+        "nonlinearities of the upstream stream",
+        flags.among(ACTIVATIONS, "activation"),
+    ),
+    lab.Flag("divided", ["v_bar"], "pathways whose rate is divided by max(1, d̄ / d)", some_pathways),
+)
+
+
+def arms(options, dataset):
+    own, layers = options.own, len(options.hidden_widths)
+    rates = options.numbers_of(RULES["sam"], dataset.name, {})
     found = {}
-    for activation in dict.fromkeys(KINDS.value):
-        for ratio in sorted({float(text) for text in RATIOS.value}):
-            circuit = {
-                "widths": (d,) * layers,
-                "downstream_widths": (max(1, round(ratio * d)),) * layers,
-                "activation": activation,
-            }
-            numbers = {f"rate_{p}": rates[p] / factor / max(1.0, ratio) for p in DIVIDED.value}
-            found[arm_name(activation, ratio)] = runner.Arm(
-                "sam", circuit, numbers, {"evaluate_every": options.FLAGS.epochs}
+    for activation in dict.fromkeys(own.activations):
+        for ratio in sorted({float(text) for text in own.ratios}):
+            found[f"{activation}, d̄ = {ratio:g} d"] = lab.Arm(
+                "sam",
+                circuit={
+                    "widths": (own.width,) * layers,
+                    "downstream_widths": (max(1, round(ratio * own.width)),) * layers,
+                    "activation": activation,
+                },
+                numbers={f"rate_{p}": rates[f"rate_{p}"] / max(1.0, ratio) for p in own.divided},
+                protocol={"evaluate_every": options.epochs},
+                # As asked for, which rounding to whole neurons can miss.
+                tags={"activation": activation, "ratio": ratio},
             )
     return found
 
 
-def by_ratio(manifest, rows, dataset):
+def widths(results, dataset):
+    """The cells that have a ratio: not those of rules beside them."""
+    return {arm: cell for arm, cell in results.cells(dataset).items() if "ratio" in cell["tags"]}
+
+
+def by_ratio(results, dataset):
     """{activation: {d̄ / d: {seed: final test accuracy, None where it diverged}}}."""
     found = {}
-    for arm, cell in manifest["cells"][dataset].items():
-        ratio = float(arm.split(" = ")[1].split()[0])  # as asked for, which rounding to whole neurons can miss
-        if values := tables.final(rows, dataset, arm):
-            found.setdefault(cell["circuit"]["activation"], {})[ratio] = values
+    for arm, cell in widths(results, dataset).items():
+        if values := results.final(dataset, arm, "test_accuracy"):
+            found.setdefault(cell["tags"]["activation"], {})[cell["tags"]["ratio"]] = values
     return {activation: dict(sorted(ratios.items())) for activation, ratios in found.items()}
 
 
-def divided(manifest, dataset):
+def divided(results, dataset):
     """Which rates were divided in the wide circuits, in words, from the manifest."""
-    rates = [cell["settings"]["rates"] for cell in manifest["cells"][dataset].values()]
-    names = [f"$\\eta_{{{symbol}}}$" for p, symbol in SYMBOLS.items() if len({r[p] for r in rates}) > 1]
+    numbers = [cell["numbers"] for cell in widths(results, dataset).values()]
+    names = [
+        f"$\\eta_{{{symbol}}}$"
+        for pathway, symbol in figures.MATHTEXT.items()
+        if len({each[f"rate_{pathway}"] for each in numbers}) > 1
+    ]
     return f"{', '.join(names)} divided by $\\bar{{d}}$ / d where above 1" if names else "all rates kept"
 
 
-def draw(path, manifest, rows, dataset):
+def draw(path, results, dataset):
     """Test accuracy against d̄ / d: a line for each nonlinearity, mean ± sd over seeds, each seed a faint point."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     axis = figure.subplots()
-    every = by_ratio(manifest, rows, dataset)
+    every = by_ratio(results, dataset)
     for place, (activation, ratios) in enumerate(every.items()):
         look = figures.style(activation, place)
         alive = {ratio: [v for v in values.values() if v is not None] for ratio, values in ratios.items()}
@@ -105,39 +122,46 @@ def draw(path, manifest, rows, dataset):
     axis.set_xscale("log")
     axis.set_xticks(ticks, [f"{ratio:g}" for ratio in ticks])
     axis.set_xticks([], minor=True)
-    cell = next(iter(manifest["cells"][dataset].values()))
+    cell = next(iter(widths(results, dataset).values()))
     axis.set_xlabel(f"overparametrization ratio $\\bar{{d}}$ / d, with d = {cell['circuit']['widths'][1]}")
     axis.set_ylabel("test accuracy (%)")
-    notes = f"{divided(manifest, dataset)}; ✕n: n seeds diverged, not in the mean"
-    axis.set_title(f"{present.setting(manifest, rows, dataset)}\n{notes}", fontsize=10)
+    notes = f"{divided(results, dataset)}; ✕n: n seeds diverged, not in the mean"
+    axis.set_title(f"{results.setting(dataset)}\n{notes}", fontsize=10)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
 
-def verdict(manifest, rows, dataset, activation):
+def verdict(results, dataset, activation):
     """7.5 above 1 and above 0.25, and 10 not above 7.5; None where a ratio was not run."""
-    pairs = [(arm_name(activation, a), arm_name(activation, b)) for a, b in ((PAPER, 1), (PAPER, 0.25), (10, PAPER))]
-    if {row["arm"] for row in rows if row["dataset"] == dataset}.issuperset(sum(pairs, ())):
-        says = f"wider is better up to about {PAPER:g} times ({activation}): {PAPER:g} above 1 and 0.25, 10 not above"
-        rise = present.above("s1d", manifest, rows, dataset, says, pairs[:2])
-        end = present.above("s1d", manifest, rows, dataset, says, pairs[2:])
-        # Undecided is all that an interval around no difference can say, and no rise beyond 7.5 is what is claimed.
-        ended = "does not hold" if end.outcome == "holds" else "holds"
-        return rise._replace(ours=f"{rise.ours}; {end.ours}", outcome=present.together([rise.outcome, ended]))
-    return None
+    arm = {ratio: results.tagged(dataset, activation=activation, ratio=ratio) for ratio in (0.25, 1, PAPER, 10)}
+    if not all(arm.values()):
+        return None
+    pairs = [(*arm[a], *arm[b]) for a, b in ((PAPER, 1), (PAPER, 0.25), (10, PAPER))]
+    says = f"wider is better up to about {PAPER:g} times ({activation}): {PAPER:g} above 1 and 0.25, 10 not above"
+    rise = compare.above(results, dataset, pairs[:2])
+    end = compare.above(results, dataset, pairs[2:])
+    # Undecided is all that an interval around no difference can say, and no rise beyond 7.5 is what is claimed.
+    ended = "does not hold" if end.outcome == "holds" else "holds"
+    outcome = compare.together([rise.outcome, ended])
+    return verdicts.Verdict("s1d", results.setting(dataset), says, f"{rise.ours}; {end.ours}", outcome)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder)
+def make(results):
+    tables.leave(results)
     found = []
-    for dataset in manifest["data"]:
-        if activations := by_ratio(manifest, rows, dataset):
-            draw(folder / f"overparametrization_{dataset}.png", manifest, rows, dataset)
-            found += [verdict(manifest, rows, dataset, activation) for activation in activations]
-    verdicts.write(folder, [v for v in found if v])
+    for dataset in results.datasets:
+        if activations := by_ratio(results, dataset):
+            draw(results.folder / f"overparametrization_{dataset}.png", results, dataset)
+            found += [verdict(results, dataset, activation) for activation in activations]
+    verdicts.write(results.folder, [v for v in found if v])
 
+
+DEFAULTS = {"dataset": ["cifar10"], "seeds": 3}
+EXPERIMENT = paper.experiment(
+    "fig_s1d_overparametrization", __doc__, arms, make, probe=nothing, defaults=DEFAULTS, flags=FLAGS
+)
 
 if __name__ == "__main__":
-    runner.main(arms, make, probe=lambda *_: {}, dataset=["cifar10"], seeds=3)
+    lab.main(EXPERIMENT)

@@ -13,18 +13,11 @@ run counts as chance in the verdict. Leaves in `--out_dir`: manifest.json, metri
 table.csv, scalar_error.png, verdicts.json.
 """
 
-import comparison
-import options
-import panels
-import present
-import runner
-from absl import flags
-
-from sam_jax import verdicts
-from sam_jax.circuit import PATHWAYS
-
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
+from sam_jax import lab
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import compare, figures, tables
+from sam_jax.lab.arms import Arm
+from sam_jax.rules import RULES
 
 VECTOR, MEAN, NORM, SLOW = "vector (default)", "scalar: mean", "scalar: norm", "scalar: norm, rates ÷ 100"
 SCALARS = (MEAN, NORM, SLOW)
@@ -36,31 +29,35 @@ LOOKS = {
 }
 
 
-def arms(dataset):
-    slow = comparison.numbers("sam", dataset, dict.fromkeys((*PATHWAYS, "decay"), 100))
+def arms(options, dataset):
+    numbers = options.numbers_of(RULES["sam"], dataset.name, {})
+    slow = {name: number / 100 for name, number in numbers.items() if name.startswith(("rate_", "decay"))}
     signals = {VECTOR: "vector", MEAN: "mean", NORM: "norm", SLOW: "norm"}
     return {
-        name: runner.Arm("sam", circuit={"error_signal": signal}, numbers=slow if name == SLOW else {})
+        name: Arm("sam", circuit={"error_signal": signal}, numbers=slow if name == SLOW else {})
         for name, signal in signals.items()
     }
 
 
-def judge(manifest, rows, dataset):
+def judge(results, dataset):
     """The verdict of one data set: the vector above every scalar."""
     says = "One scalar for each layer in place of the vector degrades learning substantially"
-    return comparison.above("scalar_error", manifest, rows, dataset, says, [(VECTOR, scalar) for scalar in SCALARS])
+    pairs = [(VECTOR, scalar) for scalar in SCALARS]
+    finding = compare.above(results, dataset, pairs, lost_is_chance=True)
+    return verdicts.Verdict("scalar_error", results.setting(dataset), says, finding.ours, finding.outcome)
 
 
-def draw(path, manifest, rows):
+def draw(path, results):
     from matplotlib.figure import Figure
 
-    datasets = list(manifest["data"])
+    datasets = results.datasets
     figure = Figure(figsize=(11, 0.7 + 3.6 * len(datasets)), layout="constrained")
-    for (left, right), dataset in zip(panels.grid(figure, len(datasets)), datasets, strict=True):
-        panels.curves(left, rows, dataset, LOOKS)
-        panels.points(right, rows, dataset, LOOKS, ordered=False)
-        left.set_title(present.setting(manifest, rows, dataset), fontsize=10)
-        chance = manifest["data"][dataset]["trivial_test"]
+    for (left, right), dataset in zip(figures.panels(figure, len(datasets)), datasets, strict=True):
+        looks = figures.looks(results, dataset, LOOKS)
+        figures.accuracy(left, results, dataset, looks)
+        figures.points(right, results, dataset, looks, ordered=False)
+        left.set_title(results.setting(dataset), fontsize=10)
+        chance = results.chance(dataset, "accuracy")
         for span in (left.axhline, right.axvline):
             span(chance, color="#888888", linestyle=":", label="always the most frequent label")
         left.set_ylim(bottom=max(0, min(left.get_ylim()[0], chance - 3)))
@@ -71,11 +68,13 @@ def draw(path, manifest, rows):
     figure.savefig(path, dpi=150)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder, reference=VECTOR)
-    draw(folder / "scalar_error.png", manifest, rows)
-    verdicts.write(folder, [judge(manifest, rows, dataset) for dataset in manifest["data"]])
+def make(results):
+    tables.leave(results, reference=VECTOR)
+    draw(results.folder / "scalar_error.png", results)
+    verdicts.write(results.folder, [judge(results, dataset) for dataset in results.datasets])
 
+
+EXPERIMENT = paper.experiment("scalar_error", __doc__, arms, make, defaults={"dataset": ["cifar10"], "epochs": 20})
 
 if __name__ == "__main__":
-    runner.main(arms, make, dataset=["cifar10"], epochs=20, seeds=5)
+    lab.main(EXPERIMENT)

@@ -2,23 +2,15 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-import fig_s1a_representations as s1a
-import fig_s1b_stationarity as s1b
-import fig_s1d_overparametrization as s1d
-import fig_s2_learning_rates as s2
-import options
-
-SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
-if not options.FLAGS.is_parsed():
-    options.FLAGS(["test"])
-SMALL = ("--batch_size=16", "--seeds=2", "--out_dir=out")
+from sam_jax import lab, training
+from sam_jax.experiments import fig_s1a_representations as s1a
+from sam_jax.experiments import fig_s1b_stationarity as s1b
+from sam_jax.experiments import fig_s1d_overparametrization as s1d
+from sam_jax.lab.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +26,48 @@ def images(tmp_path_factory):
     return path
 
 
-def run(script, images, cwd, *arguments):
-    """Runs the script; returns its rows and the names of the files that it left."""
-    command = [sys.executable, SCRIPTS / script, f"--dataset={images}", *SMALL, *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    folder = cwd / "out"
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert {"manifest.json", "table.md", "table.csv", "verdicts.json"} <= {path.name for path in folder.iterdir()}
-    return rows, {path.name for path in folder.iterdir()}
+@pytest.fixture
+def run(images, tmp_path, monkeypatch):
+    """`run(experiment, *flags)` runs it in one folder: its rows and the names of the files that it left.
+
+    The second time, nothing is trained again.
+    """
+    trained, plain = [], training.train
+
+    def spy(*arguments):
+        trained.append(arguments)
+        return plain(*arguments)
+
+    monkeypatch.setattr(training, "train", spy)
+    folder = tmp_path / "out"
+
+    def start(experiment, *flags):
+        small = ("--batch_size=16", "--seeds=2", f"--out_dir={folder}")
+        argv = [f"{experiment.name}.py", f"--dataset={images}", *small, *flags]
+        lab.main(experiment, argv)
+        made = (folder / "metrics.jsonl").read_text()
+        assert trained
+        trained.clear()
+        lab.main(experiment, argv)
+        assert not trained and (folder / "metrics.jsonl").read_text() == made
+        names = {path.name for path in folder.iterdir()}
+        assert {"manifest.json", "table.md", "table.csv", "verdicts.json"} <= names
+        return [json.loads(line) for line in made.splitlines()], names
+
+    return start
 
 
-def manifest(cells):
-    """What the verdicts read of a manifest: two epochs on a set of ten classes."""
-    every = {arm: {"protocol": {"epochs": 2}, **cell} for arm, cell in cells.items()}
-    return {"cells": {"mine": every}, "data": {"mine": {"classes": 10, "sizes": {"train": 100}}}}
+@pytest.fixture
+def cells(tmp_path):
+    """What the manifest of `run` says of the arms."""
+    return lambda: json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]["mine"]
+
+
+def results(cells, rows):
+    """Two epochs on a set of ten classes."""
+    every = {arm: {"title": arm, "tags": {}, "protocol": {"epochs": 2}, **cell} for arm, cell in cells.items()}
+    facts = {"measure": "accuracy", "chance": {"accuracy": 10.0}, "sizes": {"train": 100}}
+    return Results(pathlib.Path("out"), {"cells": {"mine": every}, "data": {"mine": facts}}, rows)
 
 
 def row(arm, seed, accuracy=None, epoch=2, **columns):
@@ -58,59 +77,7 @@ def row(arm, seed, accuracy=None, epoch=2, **columns):
     return {"dataset": "mine", "arm": arm, "seed": seed, "epoch": epoch, "diverged": lost, **accuracies, **columns}
 
 
-def rates_cell(w_bar, v, v_bar):
-    return {"settings": {"rates": {"w": 0.5, "w_bar": 0.5 * w_bar, "v": 0.5 * v, "v_bar": 0.5 * v_bar}}}
-
-
-RATES = manifest({"a": rates_cell(1, 0.25, 4), "b": rates_cell(1, 1, 4), "c": rates_cell(1, 0.25, 1)})
-
-
-def rate_rows(**accuracies):
-    return [row(arm, seed, a) for arm, values in accuracies.items() for seed, a in enumerate(values)]
-
-
-def rate_outcomes(rows):
-    claims = (("s2", s2.smallest_v), ("rate_order", s2.papers_order))
-    return [s2.verdict(claim, "so", RATES, rows, "mine", has).outcome for claim, has in claims]
-
-
-def test_the_best_learning_rates_are_found_and_compared():
-    rows = rate_rows(a=[0.40, 0.41, 0.42], b=[0.30, 0.31, 0.33], c=[0.20, 0.21, 0.23])
-    assert rate_outcomes(rows) == ["holds", "holds"]
-    # `c` has the smallest η_V as well, but not the paper's order.
-    rows = rate_rows(a=[0.20, 0.21, 0.23], b=[0.30, 0.31, 0.33], c=[0.40, 0.41, 0.42])
-    assert rate_outcomes(rows) == ["holds", "does not hold"]
-    rows = rate_rows(a=[0.30, 0.31, 0.33], b=[0.40, 0.41, 0.42], c=[0.20, 0.21, 0.23])
-    assert rate_outcomes(rows) == ["does not hold", "does not hold"]
-    rows = rate_rows(a=[0.30, 0.40, 0.33], b=[0.40, 0.31, 0.32], c=[0.20, 0.21, 0.23])
-    assert rate_outcomes(rows) == ["undecided", "undecided"]
-
-
-def test_a_seed_that_diverged_counts_as_guessing_among_learning_rates():
-    rows = rate_rows(a=[0.50, None], b=[0.40, 0.40], c=[0.20, 0.21])
-    found = s2.scores(RATES, rows, "mine", "val_accuracy")
-    assert found == {(1, 0.25, 4): {0: 50, 1: 10}, (1, 1, 4): {0: 40, 1: 40}, (1, 0.25, 1): {0: 20, 1: 21}}
-    found = s2.verdict("s2", "so", RATES, rows, "mine", s2.smallest_v)
-    assert "best on validation 1/1/4 (40.00 %" in found.ours and "diverged seeds are among these" in found.ours
-    found = rate_rows(a=[None, None, None], b=[0.40, 0.41, 0.42], c=[0.20, 0.21, 0.23])
-    assert rate_outcomes(found) == ["does not hold", "undecided"]  # that `a` diverges says nothing of its order
-
-
-def test_learning_rates_are_run_and_drawn_once(images, tmp_path):
-    flags = ("--epochs=2", "--hidden_widths=6,5", "--ratios_w_bar=1", "--ratios_v=0.25,1", "--rate_factor=0.5")
-    rows, files = run("fig_s2_learning_rates.py", images, tmp_path, *flags, "--ratios_v_bar=4", "--rate_w=0.2")
-    assert "learning_rates_mine.png" in files
-    assert [r["epoch"] for r in rows if r["seed"] == 0] == [0, 2] * 2  # the start and the end alone
-    cells = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]["mine"]
-    assert list(cells) == ["η_W̄ 1, η_V 0.25, η_V̄ 4", "η_W̄ 1, η_V 1, η_V̄ 4"]
-    assert cells["η_W̄ 1, η_V 0.25, η_V̄ 4"]["settings"]["rates"] == pytest.approx(
-        {"w": 0.1, "w_bar": 0.1, "v": 0.025, "v_bar": 0.4}
-    )
-    again, _ = run("fig_s2_learning_rates.py", images, tmp_path, *flags, "--ratios_v_bar=4", "--rate_w=0.2")
-    assert again == rows
-
-
-WIDTHS = ("relu, d̄ = 0.25 d", "relu, d̄ = 1 d", "relu, d̄ = 7.5 d", "relu, d̄ = 10 d")
+WIDTHS = {f"relu {ratio:g}": {"tags": {"activation": "relu", "ratio": ratio}} for ratio in (0.25, 1.0, 7.5, 10.0)}
 
 
 @pytest.mark.parametrize(
@@ -130,23 +97,34 @@ def test_a_wider_downstream_stream_is_judged_at_and_beyond_the_papers_ratio(accu
         for seed, extras in enumerate(noise)
         for arm, a, extra in zip(WIDTHS, accuracies, extras, strict=True)
     ]
-    cells = {arm: {"circuit": {"activation": "relu"}} for arm in WIDTHS}
-    found = s1d.verdict(manifest(cells), rows, "mine", "relu")
+    found = s1d.verdict(results(WIDTHS, rows), "mine", "relu")
     assert (found.claim, found.outcome) == ("s1d", outcome)
-    assert s1d.verdict(manifest(cells), rows, "mine", "tanh") is None
+    assert s1d.verdict(results(WIDTHS, rows), "mine", "tanh") is None
 
 
-def test_widths_are_run_and_drawn_with_divided_rates(images, tmp_path):
+def test_widths_are_run_and_drawn_with_divided_rates(run, cells):
     flags = ("--epochs=1", "--hidden_widths=9,9", "--width=4", "--ratios=0.5,2", "--activations=tanh", "--rate_v_bar=1")
-    rows, files = run("fig_s1d_overparametrization.py", images, tmp_path, *flags)
+    _, files = run(s1d.EXPERIMENT, *flags)
     assert "overparametrization_mine.png" in files
-    cells = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]["mine"]
-    shapes = [(c["circuit"]["widths"][1:-1], c["circuit"]["downstream_widths"]) for c in cells.values()]
+    found = list(cells().values())
+    shapes = [(c["circuit"]["widths"][1:-1], c["circuit"]["downstream_widths"]) for c in found]
     assert shapes == [([4, 4], [2, 2]), ([4, 4], [8, 8])]
-    assert [c["settings"]["rates"]["v_bar"] for c in cells.values()] == [1.0, 0.5]
-    assert len({c["settings"]["rates"]["w_bar"] for c in cells.values()}) == 1
-    again, _ = run("fig_s1d_overparametrization.py", images, tmp_path, *flags)
-    assert again == rows
+    assert [c["numbers"]["rate_v_bar"] for c in found] == [1.0, 0.5]
+    assert len({c["numbers"]["rate_w_bar"] for c in found}) == 1
+
+
+def test_widths_stand_beside_a_rule_and_under_a_factor(run, cells):
+    flags = ("--epochs=1", "--hidden_widths=4", "--width=4", "--ratios=2", "--activations=tanh", "--rate_v_bar=1")
+    rows, _ = run(s1d.EXPERIMENT, *flags, "--rate_factor=0.5", "--rules=sgd")
+    assert {r["arm"] for r in rows} == {"tanh, d̄ = 2 d", "sgd"}
+    assert cells()["tanh, d̄ = 2 d"]["numbers"]["rate_v_bar"] == 0.25  # 1 · 0.5 / 2
+
+
+@pytest.mark.parametrize("flag", ["--divided=u", "--activations=relo", "--ratios=0"])
+def test_widths_refuse_what_they_do_not_know(images, tmp_path, flag):
+    with pytest.raises(SystemExit, match=flag.split("=")[0]):
+        lab.main(s1d.EXPERIMENT, ["s1d.py", f"--dataset={images}", f"--out_dir={tmp_path / 'out'}", flag])
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_share_off_the_diagonal_does_not_depend_on_the_neurons_sizes():
@@ -171,48 +149,71 @@ def test_correlations_and_ranks_are_judged_in_both_streams(measure, after, outco
     for seed, value in enumerate(after):
         rows.append(row("SAM", seed, 0.1, 0, **{f"{p}_{measure}": [0.6, 0.8] for p in ("v_bar", "w")}))
         rows.append(row("SAM", seed, 0.5, 2, **{f"{p}_{measure}": [value, value] for p in ("v_bar", "w")}))
-    found = s1a.verdict(manifest({"SAM": {}}), rows, "mine", measure)
+    found = s1a.verdict(results({"SAM": {}}, rows), "mine", measure)
     assert (found.claim, found.outcome) == ("s1a", outcome)
     assert "seed 9 diverged" in found.ours and "n = 3" in found.ours
 
 
-def test_representations_are_probed_and_drawn(images, tmp_path):
+def test_representations_are_probed_and_drawn(run):
     flags = ("--epochs=2", "--hidden_widths=6,6,6", "--evaluate_every=1")
-    rows, files = run("fig_s1a_representations.py", images, tmp_path, *flags)
+    rows, files = run(s1a.EXPERIMENT, *flags)
     assert "representations_mine.png" in files
     first = next(r for r in rows if r["arm"] == "SAM")
     assert len(first["v_bar_effective_rank"]) == 3 and len(first["w_effective_rank"]) == 2
     assert len(first["v_bar_gram"]) == 6 * 7 / 2 and first["v_bar_spectrum"][0] == 1
     assert not any("v_bar_gram" in r for r in rows if r["arm"] == "SGD")
-    again, _ = run("fig_s1a_representations.py", images, tmp_path, *flags)
-    assert again == rows
+
+
+def test_the_factor_reaches_the_rates_of_the_representations(run, cells):
+    run(s1a.EXPERIMENT, "--epochs=1", "--hidden_widths=4,4", "--rate_factor=0.5")
+    numbers = cells()["SAM"]["numbers"]
+    assert numbers["rate_w"] == s1a.RATES["rate_w"] / 2 and numbers["decay"] == s1a.RATES["decay"] / 2
+    assert numbers["scale_w"] == s1a.SCALES["scale_w"]
+
+
+@pytest.mark.parametrize("widths", ["4,5", "4"])
+def test_representations_need_layers_of_one_width(images, tmp_path, widths):
+    flags = (f"--dataset={images}", "--batch_size=16", f"--out_dir={tmp_path / 'out'}", f"--hidden_widths={widths}")
+    with pytest.raises(SystemExit, match=f"hidden_widths is {widths}, expected two layers or more"):
+        lab.main(s1a.EXPERIMENT, ["s1a.py", *flags])
 
 
 @pytest.mark.parametrize(("late", "outcome"), [(0.5, "holds"), (2.0, "does not hold")])
 def test_steps_are_judged_between_the_first_and_the_last_quarter(late, outcome):
-    cells = manifest({s1b.CONSTANT: {"protocol": {"epochs": 4}}})
+    cells = {s1b.CONSTANT: {"protocol": {"epochs": 4}}}
     rows = []
     for seed in range(3):
         steps, losses = [9.0, 1.0, 1.0, 1.0, late + 0.1 * seed], [20.0, 3.0, 2.0, 2.0, 2.0 - late - 0.1 * seed]
         for epoch in range(5):
             columns = {"v_bar_step": [steps[epoch]] * 2, "train_loss": losses[epoch] / 17}
             rows.append(row(s1b.CONSTANT, seed, 0.5, epoch, **columns))
-    found = s1b.verdict(cells, rows, "mine", {"v_bar_step": "‖ΔV̄‖"}, "so")
+    found = s1b.verdict(results(cells, rows), "mine", {"v_bar_step": "‖ΔV̄‖"}, "so")
     assert (found.claim, found.outcome) == ("s1b", outcome)
-    changes = s1b.series(rows, "mine", s1b.CONSTANT, "loss_change")
+    changes = s1b.series(results(cells, rows), "mine", s1b.CONSTANT, "loss_change")
     assert changes[0] == pytest.approx({1: 1.0, 2: 1 / 17, 3: 0.0, 4: late / 17})
     lost = [row(s1b.CONSTANT, 0, None, 4) if r["seed"] == 0 and r["epoch"] == 4 else r for r in rows]
-    assert s1b.shrinkage(cells, lost, "mine", s1b.CONSTANT, "v_bar_step").lost == 1
+    assert s1b.shrinkage(results(cells, lost), "mine", s1b.CONSTANT, "v_bar_step").lost == 1
 
 
-def test_stationarity_is_probed_and_drawn(images, tmp_path):
+def test_stationarity_is_probed_and_drawn(run):
     """The constant arm has half the numbers: at the start, where both arms are alike, its step is half as large."""
-    flags = ("--epochs=2", "--hidden_widths=6,5")
-    rows, files = run("fig_s1b_stationarity.py", images, tmp_path, *flags)
+    rows, files = run(s1b.EXPERIMENT, "--epochs=2", "--hidden_widths=6,5")
     assert "stationarity_mine.png" in files
     start = {r["arm"]: r for r in rows if r["seed"] == 0 and r["epoch"] == 0}
     assert start["constant rate"]["v_bar_step"] == pytest.approx(
         [size / 2 for size in start["cosine"]["v_bar_step"]], rel=1e-3, abs=1e-6
     )
-    again, _ = run("fig_s1b_stationarity.py", images, tmp_path, *flags)
-    assert again == rows
+
+
+@pytest.mark.parametrize(("flag", "decay"), [("--nodecay_times_rate", 0.25), ("--decay_times_rate", 1.0)])
+def test_the_constant_rate_is_half_of_what_the_factor_leaves(run, cells, flag, decay):
+    """Where the rate scales the decay, neither factor scales it again; a rule beside the arms has no V̄ to probe."""
+    rows, _ = run(
+        s1b.EXPERIMENT,
+        *("--epochs=1", "--hidden_widths=4", "--rate_factor=0.5", "--rules=sgd", flag),
+        *("--rate_v_bar=0.4", "--rate_w=0.1", "--decay=0.001"),
+    )
+    assert not any("v_bar_step" in row for row in rows if row["arm"] == "sgd")
+    numbers = cells()[s1b.CONSTANT]["numbers"]
+    assert (numbers["rate_v_bar"], numbers["rate_w"]) == pytest.approx((0.1, 0.025))
+    assert numbers["decay"] == pytest.approx(0.001 * decay)

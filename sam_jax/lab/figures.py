@@ -31,6 +31,11 @@ def style(arm: str, place: int) -> dict:
     return {"color": colour, "linestyle": dashes}
 
 
+def looks(results: Results, dataset: str, known: dict[str, dict]) -> dict[str, dict]:
+    """The looks of a data set's arms: those known, and any other arm's, a rule beside them, by its place."""
+    return {arm: known.get(arm) or style(arm, place) for place, arm in enumerate(results.arms(dataset))}
+
+
 def band(axis, rows: list[dict], value: Callable, **look) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Draws mean ± sd over the seeds against epochs; returns epochs, mean, sd.
 

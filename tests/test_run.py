@@ -1,0 +1,201 @@
+"""The runner: what is in the folder is not computed again, and stopping and going on gives what one go gives."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from sam_jax import interventions, records, training
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
+import options
+import runner
+
+if not options.FLAGS.is_parsed():
+    options.FLAGS(["test"])
+
+ARMS = {
+    "sgd": runner.Arm("sgd"),
+    "half": runner.Arm("sgd", {"widths": (2,)}, {"rate_w": 0.05}, {"batch_size": 8}),
+}
+
+
+def images(path, seed=0):
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for split, n in (("train", 24), ("val", 6), ("test", 6)):
+        arrays[f"{split}_images"] = random.integers(256, size=(n, 2, 2, 1), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(n) % 2).astype(np.uint8)
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """`run(folder, seeds=2, arms=ARMS, ...)` runs arms on one's own images: (the folder, which seeds were trained)."""
+    images(tmp_path / "mine.npz")
+    monkeypatch.setattr(options, "CONFIGS", tmp_path)
+    trained, plain = [], training.train
+
+    def spy(protocol, settings, data, seeds):
+        trained.append(tuple(seeds))
+        return plain(protocol, settings, data, seeds)
+
+    monkeypatch.setattr(training, "train", spy)
+
+    def start(folder="out", arms=ARMS, **flags):
+        trained.clear()
+        flags = {"seeds": "2", "epochs": "2", "batch_size": "12", "hidden_widths": "3"} | flags
+        with flagsaver.as_parsed(dataset=str(tmp_path / "mine.npz"), out_dir=str(tmp_path / folder), **flags):
+            found = runner.run(lambda dataset: arms)
+        return found, list(trained)
+
+    return start
+
+
+def lines(folder):
+    return (folder / records.METRICS).read_bytes().splitlines(keepends=True)
+
+
+def measured(folder):
+    """The rows without their times, in the order of their runs."""
+    rows = [row | {"seconds": None} for row in records.read(folder)[1]]
+    return sorted(rows, key=lambda row: (*records.run_of(row), row["epoch"]))
+
+
+def test_an_arm_reaches_what_is_trained_and_what_the_manifest_says(run):
+    manifest, rows = records.read(run()[0])
+    sgd, half = (manifest["cells"]["mine"][name] for name in ARMS)
+    assert (sgd["circuit"]["widths"], half["circuit"]["widths"]) == ([4, 3, 2], [4, 2, 2])
+    assert (sgd["settings"]["rates"]["w"], half["settings"]["rates"]["w"]) == (0.1, 0.05)
+    assert (sgd["protocol"]["batch_size"], half["protocol"]["batch_size"]) == (12, 8)
+    assert (sgd["rule"], sgd["images"], sgd["protocol"]["loss"]) == ("sgd", 24, "cross_entropy")
+    assert [records.run_of(row) for row in rows[:2]] == [("mine", "sgd", 0), ("mine", "sgd", 1)]
+    assert len(rows) == 2 * 2 * 3 and manifest["data"]["mine"]["sizes"] == {"train": 24, "val": 6, "test": 6}
+
+
+def test_more_seeds_train_the_missing_ones_alone_and_give_what_one_go_gives(run):
+    folder, trained = run(seeds="2")
+    assert trained == [(0, 1), (0, 1)]
+    before = lines(folder)
+    assert run(seeds="2") == (folder, []) and lines(folder) == before
+    _, trained = run(seeds="3")
+    assert trained == [(2,), (2,)]  # a single seed of each arm
+    assert lines(folder)[: len(before)] == before
+    at_once, _ = run("whole", seeds="3")
+    assert measured(folder) == measured(at_once)
+    assert run(seeds="1")[1] == []  # fewer take nothing away
+    assert measured(folder) == measured(at_once)
+
+
+def test_a_new_arm_is_trained_and_the_others_are_not(run):
+    folder, _ = run(arms={"sgd": ARMS["sgd"]})
+    before = lines(folder)
+    _, trained = run(arms=ARMS)
+    assert trained == [(0, 1)] and lines(folder)[: len(before)] == before
+    assert measured(folder) == measured(run("whole")[0])
+
+
+def test_an_interrupted_file_is_repaired(run):
+    """A kill in the second arm's last epoch: one seed's last row is cut short, the other's is whole."""
+    folder, _ = run()
+    whole, rows = measured(folder), lines(folder)
+    (folder / records.METRICS).write_bytes(b"".join(rows[:-1]) + rows[-1][:30])
+    _, trained = run()
+    assert trained == [(1,)]  # of the second arm; seed 0 had finished
+    assert measured(folder) == whole
+    assert lines(folder)[: len(rows) - 3] == [row for row in rows if b'"half", "seed": 1' not in row]
+
+
+def test_an_unfinished_epoch_begins_again_from_the_start(run):
+    folder, _ = run()
+    whole, rows = measured(folder), lines(folder)
+    (folder / records.METRICS).write_bytes(b"".join(rows[:8]))  # half's first evaluation only
+    _, trained = run()
+    assert trained == [(0, 1)] and lines(folder)[:6] == rows[:6] and measured(folder) == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"epochs": "5"}, "mine, sgd whose protocol.epochs is 2, now 5"),
+        ({"rate_w": "0.25"}, "mine, sgd whose settings.rates.w is 0.1, now 0.25"),
+        ({"train_images": "20"}, "mine, sgd whose images is 24, now 20"),
+        ({"hidden_widths": "4"}, "mine, sgd whose circuit.widths is [4, 3, 2], now [4, 4, 2]"),
+    ],
+)
+def test_another_setting_is_refused_in_one_line_and_nothing_on_disk_changes(change, line, run, tmp_path):
+    folder, _ = run(arms={"sgd": ARMS["sgd"]})
+    rows = lines(folder)
+    (folder / records.METRICS).write_bytes(b"".join(rows[:-1]))  # unfinished, and still not touched
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit) as caught:
+        run(arms={"sgd": ARMS["sgd"]}, **change)
+    message = str(caught.value)
+    assert f"holds a run of {line}: give another folder, or the same flags" in message and "\n" not in message
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_other_images_of_the_same_name_are_refused_and_nothing_on_disk_changes(run, tmp_path):
+    folder, _ = run()
+    (folder / records.METRICS).write_bytes(b"".join(lines(folder)[:-1]))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    images(tmp_path / "mine.npz", seed=1)
+    for arms in (ARMS, {"another": ARMS["half"]}):
+        with pytest.raises(SystemExit, match="holds runs on other images called mine: give another folder"):
+            run(arms=arms)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_another_precision_is_refused_and_nothing_on_disk_changes(run):
+    folder, _ = run()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit, match="holds runs with --precision=highest: give another folder"):
+        run(arms={"another": ARMS["half"]}, precision="BF16_BF16_F32")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_probe_adds_its_columns_at_every_evaluation_under_interventions_too(tmp_path, run, monkeypatch):
+    """The probe is given the synapses: 0.5 ‖W‖² of the silenced top of a net by hand, from the saved matrices."""
+    begun = (interventions.parse("lesion", "w@1"),)
+    arms = {"cut": runner.Arm("sgd", protocol={"interventions": begun, "evaluate_every": 2})}
+
+    def probe(protocol, settings, data, synapses):
+        return {"squares": sum((w**2).sum() for w in synapses.w) / 2, "rate": settings.rates.w}
+
+    monkeypatch.setattr(runner.run, "__defaults__", (probe,))
+    folder, _ = run(arms=arms, epochs="3", save_synapses="true")
+    manifest, rows = records.read(folder)
+    seed0 = [row for row in rows if row["seed"] == 0]
+    assert [row["epoch"] for row in seed0] == [0, 1, 2, 3]  # 1: when it begins; 3: the last
+    assert [row["squares"] > 0 for row in seed0] == [True, True, False, False]
+    assert manifest["cells"]["mine"]["cut"]["protocol"]["interventions"] == [["lesion", "w", 1]]
+    protocol = training.Protocol(options.make_circuit("sgd", 4, 2, widths=(3,)), None, 12, 3)
+    saved = records.load_synapses(folder / "mine_cut.msgpack", protocol.circuit)
+    assert [w.shape for w in saved.w] == [(2, 3, 4), (2, 2, 3)] and not any(w.any() for w in saved.w)
+
+
+def test_an_experiments_defaults_give_way_to_the_command_line(monkeypatch, tmp_path):
+    seen = []
+
+    def make(folder):
+        seen.append((options.FLAGS.epochs, options.FLAGS.dataset, options.FLAGS.seeds))
+
+    def app(started):  # absl's app.run, without ending the process
+        options.FLAGS.unparse_flags()
+        started(options.FLAGS(["script", "--seeds=4"]))
+
+    monkeypatch.setattr(runner.app, "run", app)
+    with flagsaver.flagsaver():
+        runner.main_of(lambda: tmp_path, make, epochs=7, dataset=["mnist"], seeds=3)
+    assert seen == [(7, ["mnist"], 4)]
+
+
+def test_facts_tell_the_trivial_predictor_by_hand(tmp_path, run):
+    folder, _ = run(arms={"sgd": ARMS["sgd"]}, epochs="1")
+    facts = records.read(folder)[0]["data"]["mine"]
+    assert facts["trivial_test"] == 50.0 and facts["classes"] == 2 and facts["shape"] == [2, 2, 1]
+    assert json.loads((folder / records.MANIFEST).read_text())["flags"]["epochs"] == 1
