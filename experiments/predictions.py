@@ -14,22 +14,14 @@ effective rank and condition number for each hidden layer), table.md, table.csv,
 """
 
 import numpy as np
-import options
-import panels
-import present
-import runner
-from absl import flags
-from options import FLAGS
 
-from sam_jax import figures, interventions, probes, statistics, tables, verdicts
+from sam_jax import interventions, lab, probes
+from sam_jax.circuit import SYMBOLS
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import figures, statistics, tables
+from sam_jax.lab.arms import Arm
+from sam_jax.lab.flags import Flag
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
-for _kind, _what in (("freeze", "stop learning and decaying"), ("lesion", "fall silent")):
-    _help = f"pathways that {_what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm"
-    flags.DEFINE_list(_kind, None, _help)
-
-SYMBOLS = {"w": "W", "w_bar": "W̄", "v": "V", "v_bar": "V̄"}
 DONE = {"freeze": "frozen", "lesion": "silenced"}
 INTACT = "intact"
 COLOURS = {INTACT: "black", "v_bar": "#D55E00", "v": "#0072B2", "w_bar": "#009E73", "w": "#CC79A7"}
@@ -41,21 +33,21 @@ MEASURES = (
 )
 
 
-def arms(dataset):
-    quarter, half = FLAGS.epochs // 4, FLAGS.epochs // 2
-    given = {kind: FLAGS[kind].value or [] for kind in DONE}
+def arms(options, dataset):
+    quarter, half = options.epochs // 4, options.epochs // 2
+    given = {"freeze": options.own.freeze or [], "lesion": options.own.lesion or []}
     if not any(given.values()):
         given = {
             "freeze": ["v_bar@0", *(f"{p}@{quarter}" for p in ("v_bar", "v", "w_bar"))],
             "lesion": [f"{p}@{half}" for p in ("v_bar", "v", "w_bar")],
         }
-    found = {INTACT: runner.Arm("sam")}
+    found = {INTACT: Arm("sam")}
     for kind, entries in given.items():
         for entry in entries:
             begun = tuple(interventions.parse(kind, text) for text in entry.split("+"))
-            if late := [i.epoch for i in begun if i.epoch >= FLAGS.epochs]:
-                raise ValueError(f"--{kind}={entry}: epoch {late[0]} is not before the last, {FLAGS.epochs}")
-            found[title(begun)] = runner.Arm("sam", protocol={"interventions": begun})
+            if late := [i.epoch for i in begun if i.epoch >= options.epochs]:
+                raise ValueError(f"--{kind}={entry}: epoch {late[0]} is not before the last, {options.epochs}")
+            found[title(begun)] = Arm("sam", protocol={"interventions": begun})
     return found
 
 
@@ -64,33 +56,42 @@ def title(begun):
     return ", ".join(f"{SYMBOLS[pathway]} {DONE[kind]} at {epoch}" for kind, pathway, epoch in begun)
 
 
-def probe(protocol, settings, data, synapses):
-    return probes.alignment(protocol.circuit, synapses) | probes.conditioning(synapses)
+def probe(job, data, synapses):
+    held = probes.conditioning(synapses) if synapses.v_bar else {}  # a rule beside SAM may have no H
+    return probes.alignment(synapses) | held
 
 
 def over_layers(column, factor=1):
     """From a row to its number, the mean over hidden layers where it has one for each; None where there is none."""
-    mean = lambda row: factor * float(np.mean(np.array(row[column], float)))  # noqa: E731
-    return lambda row: mean(row) if not row["diverged"] and np.isfinite(mean(row)) else None
+
+    def number(row):
+        if row["diverged"]:
+            return None
+        mean = factor * float(np.mean(np.array(row[column], float)))
+        return mean if np.isfinite(mean) else None
+
+    return number
 
 
-def manipulations(manifest, dataset):
-    """What was done in each arm: `found[arm]` is a tuple of interventions, in the order of the run."""
-    arms = manifest["cells"][dataset].items()
+def manipulations(results, dataset):
+    """What was done in each arm of SAM: `found[arm]` is a list of interventions, in the order of the run."""
+    cells = results.manifest["cells"][dataset].items()
+    arms = [(arm, cell) for arm, cell in cells if arm == INTACT or cell["protocol"]["interventions"]]
     return {arm: [interventions.Intervention(*i) for i in cell["protocol"]["interventions"]] for arm, cell in arms}
 
 
-def judge(manifest, rows, dataset):
+def judge(results, dataset):
     """A verdict for each manipulation of V and V̄. The paper predicts no loss for W̄, which is a comparison."""
-    done, final, found = manipulations(manifest, dataset), {}, []
-    for row in sorted((row for row in rows if row["dataset"] == dataset), key=lambda row: row["epoch"]):
-        final.setdefault(row["arm"], {})[row["seed"]] = over_layers("h_effective_rank")(row)
+    done, found = manipulations(results, dataset), []
+    rank_of, final = over_layers("h_effective_rank"), {}
+    for arm in done:
+        final[arm] = {row["seed"]: rank_of(row) for row in results.of(dataset, arm)}  # the last epoch's stays
     for arm, begun in done.items():
         if not begun or not {i.pathway for i in begun} <= {"v", "v_bar"}:
             continue
         control = title([i._replace(pathway="w_bar") for i in begun[:1]])
         compared = [arm, control] if control in done else [arm]
-        losses = [tables.difference(rows, dataset, other, INTACT) for other in compared]
+        losses = [results.difference(dataset, other, INTACT) for other in compared]
         ours = [f"{other} − intact: {statistics.describe(loss)}" for other, loss in zip(compared, losses, strict=True)]
         if ("lesion", "v_bar") not in {i[:2] for i in begun}:  # H = 0 has no effective rank
             rank = statistics.paired(final[arm], final[INTACT])
@@ -100,16 +101,15 @@ def judge(manifest, rows, dataset):
             outcome = "holds" if high < 0 else "does not hold"
         says = f"With {arm}, accuracy falls below the intact circuit's"
         says += " while W learns on" if {i.kind for i in begun} == {"freeze"} else ""
-        setting = present.setting(manifest, rows, dataset)
-        found.append(verdicts.Verdict("predictions", setting, says, "; ".join(ours), outcome))
+        found.append(verdicts.Verdict("predictions", results.setting(dataset), says, "; ".join(ours), outcome))
     return found
 
 
-def draw(path, manifest, rows, dataset):
+def draw(path, results, dataset):
     """Frozen on the left, silenced on the right; below the accuracy what becomes of H. Triangles: the manipulation."""
     from matplotlib.figure import Figure
 
-    done = manipulations(manifest, dataset)
+    done = manipulations(results, dataset)
     kinds = [kind for kind in DONE if any(kind == i.kind for begun in done.values() for i in begun)]
     figure = Figure(figsize=(1.2 + 4.3 * len(kinds), 8.2), layout="constrained")
     axes = figure.subplots(3, len(kinds), squeeze=False, sharex=True, sharey="row")
@@ -119,30 +119,36 @@ def draw(path, manifest, rows, dataset):
             if not begun or begun[0].kind == kinds[column]:
                 pathway = begun[0].pathway if begun else INTACT
                 dashes = "-" if begun and begun[0].epoch == 0 else DASHES[pathway]
-                name = panels.label(arm) + panels.lost(rows, dataset, arm)
+                name = figures.label(arm) + results.lost(dataset, arm)
                 look = {"color": COLOURS[pathway], "linestyle": dashes, "label": name}
-                of_arm = [row for row in rows if row["arm"] == arm]
-                epochs, *_ = figures.band(axis, of_arm, over_layers(measure, factor), **look)
+                epochs, *_ = figures.band(axis, results.of(dataset, arm), over_layers(measure, factor), **look)
                 at = [epochs.index(i.epoch) for i in begun if i.epoch in epochs]
                 axis.lines[-1].set(marker="v" if at else "", markevery=at, markersize=8)
         axis.set(xlabel="epoch", ylabel=label)
         axis.label_outer()
         axis.xaxis.get_major_locator().set_params(integer=True)
-        panels.plain(axis)
+        figures.plain(axis)
     for axis, kind in zip(axes[0], kinds, strict=True):
         axis.set_title(f"pathway {DONE[kind]} (at the triangle)")
         axis.legend(frameon=False, loc="lower right", fontsize=9, handlelength=3)
-    figure.suptitle(f"{present.setting(manifest, rows, dataset)}, mean ± sd", fontsize=10)
+    figure.suptitle(f"{results.setting(dataset)}, mean ± sd", fontsize=10)
     figure.savefig(path, dpi=150)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder, reference=INTACT)
-    for dataset in manifest["data"]:
-        of_dataset = [row for row in rows if row["dataset"] == dataset]
-        draw(folder / f"predictions_{dataset}.png", manifest, of_dataset, dataset)
-    verdicts.write(folder, [verdict for dataset in manifest["data"] for verdict in judge(manifest, rows, dataset)])
+def make(results):
+    tables.leave(results, reference=INTACT)
+    for dataset in results.datasets:
+        draw(results.folder / f"predictions_{dataset}.png", results, dataset)
+    verdicts.write(results.folder, [verdict for dataset in results.datasets for verdict in judge(results, dataset)])
 
+
+FLAGS = tuple(
+    Flag(kind, [], f"pathways that {what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm")
+    for kind, what in (("freeze", "stop learning and decaying"), ("lesion", "fall silent"))
+)
+EXPERIMENT = paper.experiment(
+    "predictions", __doc__, arms, make, probe=probe, defaults={"dataset": ["cifar10"], "epochs": 20}, flags=FLAGS
+)
 
 if __name__ == "__main__":
-    runner.main(arms, make, probe=probe, dataset=["cifar10"], epochs=20)
+    lab.main(EXPERIMENT)

@@ -21,8 +21,7 @@ import numpy as np
 
 from sam_jax import dynamics, inputs, interventions, lab, probes
 from sam_jax.circuit import State
-from sam_jax.experiments import paper, verdicts
-from sam_jax.experiments.theory_report import DEFINITE, EQUAL, INDEFINITE, UNDECAYED, UNEQUAL, WIDER, draw, judge
+from sam_jax.experiments import paper, theory_report, verdicts
 from sam_jax.lab import tables
 from sam_jax.lab.arms import choose_loss
 from sam_jax.rules import RULES
@@ -44,9 +43,13 @@ def arms(options, dataset):
         )
 
     return {
-        **{EQUAL: arm(), WIDER: arm(2), "d̄ = d/2": arm(0.5), "W held from half-time": arm(protocol=held)},
+        theory_report.EQUAL: arm(),
+        theory_report.WIDER: arm(2),
+        "d̄ = d/2": arm(0.5),
+        "W held from half-time": arm(protocol=held),
         "V, V̄ tiny at first": arm(scale_v=0.05, scale_v_bar=0.05),
-        **{UNDECAYED: arm(decay=0.0), UNEQUAL: arm(rate_v=0.025, rate_v_bar=0.1)},
+        theory_report.UNDECAYED: arm(decay=0.0),
+        theory_report.UNEQUAL: arm(rate_v=0.025, rate_v_bar=0.1),
     }
 
 
@@ -101,8 +104,9 @@ def descents(options, dataset, seeds=3, steps=200, rate=0.05):
 
         return jax.lax.scan(step, dynamics.init(circuit, key).synapses, length=steps + 1)[1]
 
+    kinds = {theory_report.DEFINITE: True, theory_report.INDEFINITE: False}
     with jax.default_matmul_precision(options.precision):
-        found = {arm: jax.vmap(run, (0, None))(jnp.arange(seeds), arm == DEFINITE) for arm in (DEFINITE, INDEFINITE)}
+        found = {arm: jax.vmap(run, (0, None))(jnp.arange(seeds), definite) for arm, definite in kinds.items()}
     return {arm: [[v if np.isfinite(v) else None for v in c] for c in curves.tolist()] for arm, curves in found.items()}
 
 
@@ -118,8 +122,8 @@ def make(results):
     tables.leave(results)
     curves, found = json.loads((results.folder / DESCENTS).read_text()), []
     for dataset in results.datasets:
-        draw(results.folder / f"theory_{dataset}.png", results, dataset, curves[dataset])
-        found += judge(results, dataset, curves[dataset])
+        theory_report.draw(results.folder / f"theory_{dataset}.png", results, dataset, curves[dataset])
+        found += theory_report.judge(results, dataset, curves[dataset])
     verdicts.write(results.folder, found)
 
 

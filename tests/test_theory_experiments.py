@@ -1,18 +1,15 @@
 """predictions.py and theory.py: a short run of each, and their verdicts on rows whose answer is known."""
 
-import importlib
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from sam_jax import verdicts
+from sam_jax import lab
+from sam_jax.experiments import theory, theory_report, verdicts
+from sam_jax.lab import results
 
-SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
-SMALL = ("--epochs=2", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5", "--evaluate_every=1", "--out_dir=out")
+SMALL = ("--epochs=2", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5", "--evaluate_every=1")
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +25,14 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture
-def script(monkeypatch):
-    """A script as a module; its flags and those of the others go with it."""
-    absent = set(sys.modules)
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    from absl import flags
+def predictions():
+    from sam_jax.experiments import predictions
 
-    monkeypatch.setattr(flags, "FLAGS", flags.FlagValues())
-    yield importlib.import_module
-    for name in set(sys.modules) - absent:
-        if getattr(sys.modules[name], "__file__", None) and SCRIPTS in pathlib.Path(sys.modules[name].__file__).parents:
-            del sys.modules[name]
+    return predictions
 
 
-def run(name, *arguments, cwd):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / name, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+def run(script, *arguments):
+    lab.main(script.EXPERIMENT, [script.__file__, *arguments])
 
 
 def rows_of(folder):
@@ -57,10 +43,12 @@ def at(rows, arm, epoch, column):
     return [row[column] for row in rows if (row["arm"], row["epoch"]) == (arm, epoch)]
 
 
-def test_predictions_freezes_and_silences_and_computes_nothing_twice(images, tmp_path):
-    flags = (f"--dataset={images}", "--freeze=v_bar@1,v@0+v_bar@0", "--lesion=v_bar@1", *SMALL)
-    run("predictions.py", *flags, cwd=tmp_path)
-    folder, arms = tmp_path / "out", ("intact", "V̄ frozen at 1", "V frozen at 0, V̄ frozen at 0", "V̄ silenced at 1")
+def test_predictions_freezes_and_silences_and_computes_nothing_twice(predictions, images, tmp_path):
+    folder = tmp_path / "out"
+    manipulated = ("--freeze=v_bar@1,v@0+v_bar@0", "--lesion=v_bar@1")
+    flags = (f"--dataset={images}", *manipulated, *SMALL, f"--out_dir={folder}")
+    run(predictions, *flags)
+    arms = ("intact", "V̄ frozen at 1", "V frozen at 0, V̄ frozen at 0", "V̄ silenced at 1")
     rows = rows_of(folder)
     assert len(rows) == 4 * 2 * 3 and {row["arm"] for row in rows} == set(arms)  # arms, seeds, epochs 0 to 2
     assert (folder / "predictions_mine.png").stat().st_size > 10_000
@@ -73,15 +61,15 @@ def test_predictions_freezes_and_silences_and_computes_nothing_twice(images, tmp
     assert at(rows, silenced, 2, "h_trace_mean") == [[0, 0]] * 2
     assert [v.claim for v in verdicts.read(folder)] == ["predictions"] * 3
     before = (folder / "metrics.jsonl").read_bytes()
-    run("predictions.py", *flags, cwd=tmp_path)
+    run(predictions, *flags)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_manipulation_after_the_last_epoch_is_refused(images, tmp_path):
-    command = [sys.executable, SCRIPTS / "predictions.py", f"--dataset={images}", "--freeze=v@2", *SMALL]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1 and "--freeze=v@2: epoch 2 is not before the last, 2" in done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+def test_a_manipulation_after_the_last_epoch_is_refused(predictions, images, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        run(predictions, f"--dataset={images}", "--freeze=v@2", *SMALL, f"--out_dir={tmp_path / 'out'}")
+    assert "--freeze=v@2: epoch 2 is not before the last, 2" in ended.value.code  # a text: status 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -94,8 +82,7 @@ def test_a_manipulation_after_the_last_epoch_is_refused(images, tmp_path):
         ((3.0, None, None), "undecided"),  # one pair left
     ],
 )
-def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(script, losses, outcome):
-    predictions = script("predictions")
+def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(predictions, losses, outcome):
     done = {"intact": [], "V̄ frozen at 1": [["freeze", "v_bar", 1]], "W̄ frozen at 1": [["freeze", "w_bar", 1]]}
     manifest = {
         "data": {"mine": {"sizes": {"train": 33}}},
@@ -114,14 +101,14 @@ def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(script, loss
 
 @pytest.fixture(scope="module")
 def theory_run(images, tmp_path_factory):
-    cwd = tmp_path_factory.mktemp("theory")
-    flags = (f"--dataset={images}", "--train_images=33", *SMALL)
-    run("theory.py", *flags, cwd=cwd)
-    return cwd, flags
+    folder = tmp_path_factory.mktemp("theory") / "out"
+    flags = (f"--dataset={images}", "--train_images=33", *SMALL, f"--out_dir={folder}")
+    run(theory, *flags)
+    return folder, flags
 
 
 def test_theory_leaves_its_figure_and_a_verdict_on_each_claim(theory_run):
-    folder = theory_run[0] / "out"
+    folder, _ = theory_run
     claims = [v.claim for v in verdicts.read(folder)]
     assert claims == ["lemma1", "theorem3", "theorem3", "proposition1"]
     assert (folder / "theory_mine.png").stat().st_size > 10_000
@@ -135,7 +122,7 @@ def test_theory_leaves_its_figure_and_a_verdict_on_each_claim(theory_run):
 
 def test_lemma_1_follows_the_closed_form_in_a_real_run(theory_run):
     """4 steps of a cosine: s = 1, 0.8536, 0.5, 0.1464; γ = 2e-3."""
-    rows = rows_of(theory_run[0] / "out")
+    rows = rows_of(theory_run[0])
     left = np.prod([1 - 2e-3 * 0.5 * (1 + np.cos(np.pi * t / 4)) for t in range(4)])
     for arm, column, expected in (
         ("d̄ = d", "gap", left),
@@ -144,23 +131,23 @@ def test_lemma_1_follows_the_closed_form_in_a_real_run(theory_run):
     ):
         ratio = np.array(at(rows, arm, 2, column)) / np.array(at(rows, arm, 0, column))
         np.testing.assert_allclose(ratio, expected, rtol=1e-5, err_msg=arm)
-    assert verdicts.read(theory_run[0] / "out")[0].outcome == "holds"
+    assert verdicts.read(theory_run[0])[0].outcome == "holds"
 
 
 def test_a_second_start_of_theory_computes_nothing_again(theory_run):
-    cwd, flags = theory_run
-    files = [cwd / "out" / name for name in ("metrics.jsonl", "proposition1.json")]
+    folder, flags = theory_run
+    files = [folder / name for name in ("metrics.jsonl", "proposition1.json")]
     before = [file.read_bytes() for file in files]
-    run("theory.py", *flags, cwd=cwd)
+    run(theory, *flags)
     assert [file.read_bytes() for file in files] == before
 
 
-def test_theorys_verdicts_on_constructed_rows(theory_run, script):
+def test_theorys_verdicts_on_constructed_rows(theory_run):
     """A cosine of 0.99 in every layer holds, one layer of 0.9 does not, and V on the move tests nothing.
 
     One step of a rising loss is one too many.
     """
-    theory, folder = script("theory"), theory_run[0] / "out"
+    folder, _ = theory_run
     manifest = json.loads((folder / "manifest.json").read_text())
     falling, rising = [[3.0, 2.0, 1.0]] * 2, [[3.0, 2.0, 2.5], [3.0, 2.0, None]]
 
@@ -170,8 +157,9 @@ def test_theorys_verdicts_on_constructed_rows(theory_run, script):
             row["theorem_cosine"] = [c + 1e-3 * row["seed"] for c in cosines]
             row["v_residual"], row["v_bar_residual"] = [0.0, residual], [0.0, 0.0]
             row["gap"] = [g * (gap_factor if row["epoch"] else 1) for g in row["gap"]]
-        curves = {theory.DEFINITE: curve, theory.INDEFINITE: rising}
-        return [v.outcome for v in theory.judge(manifest, rows, "mine", curves)]
+        curves = {theory_report.DEFINITE: curve, theory_report.INDEFINITE: rising}
+        found = theory_report.judge(results.Results(folder, manifest, rows), "mine", curves)
+        return [v.outcome for v in found]
 
     assert outcomes((0.99, 0.98), 1, falling) == ["holds"] * 4
     assert outcomes((0.99, 0.98), 1, falling, residual=0.11) == ["holds", "undecided", "undecided", "holds"]

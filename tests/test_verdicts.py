@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from sam_jax.paper import CLAIMS
+from sam_jax.experiments.paper import CLAIMS
 from sam_jax.verdicts import OUTCOMES, Verdict
 
-from sam_jax import verdicts
+from sam_jax.experiments import verdicts
 
 FOUND = [
     Verdict("table1", "mnist, 50 epochs, 5 seeds", "SAM 98.85", "98.41, 95 % interval 98.30 to 98.52", "holds"),
