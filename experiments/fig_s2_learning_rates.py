@@ -6,7 +6,7 @@ the smallest η_V; η_V̄ is the largest of the four, usually four times η_W.
     python experiments/fig_s2_learning_rates.py --train_images=10000 --epochs=4   # 64 x 5 runs: 7 minutes, two cores
 The paper names neither the values nor the data set. Here η_W̄, η_V and η_V̄ are each --ratios_... times η_W,
 and η_W, the decay and the scales are the data set's config's. All combinations share one compiled program.
-A seed that diverges counts as guessing, 100 / classes %. Combinations are ranked by validation accuracy alone;
+A seed that diverges counts as guessing the commonest label. Combinations are ranked by validation accuracy alone;
 the best with a property is then compared with the best without it on the test set, which had no part in that.
 Leaves manifest.json, metrics.jsonl, table.md, table.csv, learning_rates_DATASET.png and verdicts.json.
 """
@@ -15,47 +15,59 @@ import collections
 import itertools
 
 import numpy as np
-import options
-import present
-import runner
-from absl import flags
 
-from sam_jax import records, statistics, tables, verdicts
+from sam_jax import lab
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import flags, records, statistics, tables
+from sam_jax.lab.arms import Arm, nothing
+from sam_jax.rules import RULES
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
 SYMBOLS = {"w_bar": "η_W̄", "v": "η_V", "v_bar": "η_V̄"}
 DEFAULT = ["0.0625", "0.25", "1", "4"]
-RATIOS = {p: flags.DEFINE_list(f"ratios_{p}", DEFAULT, f"values of {SYMBOLS[p]} / η_W") for p in SYMBOLS}
+RATIOS = tuple(
+    flags.Flag(f"ratios_{p}", DEFAULT, f"values of {symbol} / η_W", flags.numbers()) for p, symbol in SYMBOLS.items()
+)
 
 
-def arms(dataset):
-    values = [sorted({float(text) for text in RATIOS[p].value}) for p in SYMBOLS]
-    factor = options.FLAGS.rate_factor or 1.0  # the runner multiplies it in again
-    rate_w = options.make_settings("sam", dataset).rates.w / factor
+def arms(options, dataset):
+    values = [sorted({float(text) for text in getattr(options.own, f"ratios_{p}")}) for p in SYMBOLS]
+    rate_w = options.numbers_of(RULES["sam"], dataset.name, {})["rate_w"]
     found = {}
     for ratios in itertools.product(*values):
         name = ", ".join(f"{symbol} {r:g}" for symbol, r in zip(SYMBOLS.values(), ratios, strict=True))
         numbers = {f"rate_{p}": r * rate_w for p, r in zip(SYMBOLS, ratios, strict=True)}
-        found[name] = runner.Arm("sam", numbers=numbers, protocol={"evaluate_every": options.FLAGS.epochs})
+        tags = dict(zip(SYMBOLS, ratios, strict=True))
+        found[name] = Arm("sam", numbers=numbers, protocol={"evaluate_every": options.epochs}, tags=tags)
     return found
 
 
 def ratios_of(cell):
     """(η_W̄, η_V, η_V̄) / η_W of an arm, from the manifest."""
-    rates = cell["settings"]["rates"]
-    return tuple(float(f"{rates[p] / rates['w']:.6g}") for p in SYMBOLS)
+    return tuple(cell["tags"][p] for p in SYMBOLS)
 
 
-def scores(manifest, rows, dataset, column):
+def combinations(results, dataset):
+    """The arms that are combinations of rates, by name; not the rules beside them."""
+    return {arm: cell for arm, cell in results.manifest["cells"][dataset].items() if cell["tags"]}
+
+
+def scores(results, dataset, column):
     """{ratios: {seed: accuracy %}} of the runs that are through, a diverged one at chance."""
-    chance = 100 / manifest["data"][dataset]["classes"]
-    found = {}
-    for arm, cell in manifest["cells"][dataset].items():
-        ended = [row for row in rows if row["arm"] == arm and row["epoch"] == cell["protocol"]["epochs"]]
-        if values := tables.final(ended, dataset, arm, column):
-            found[ratios_of(cell)] = {seed: chance if value is None else value for seed, value in values.items()}
+    chance, found = results.chance(dataset, "accuracy"), {}
+    for arm, cell in combinations(results, dataset).items():
+        last = {row["seed"]: row["epoch"] for row in results.of(dataset, arm)}
+        through = [seed for seed, epoch in last.items() if epoch == cell["protocol"]["epochs"]]
+        values = results.final(dataset, arm, column)
+        if through:
+            found[ratios_of(cell)] = {seed: chance if values[seed] is None else values[seed] for seed in through}
     return found
+
+
+def lost_seeds(results, dataset):
+    """{ratios: how many of its seeds diverged}, of those that lost any."""
+    cells = combinations(results, dataset)
+    runs = {records.run_of(row) for row in results.rows if row["dataset"] == dataset and row["diverged"]}
+    return collections.Counter(ratios_of(cells[arm]) for _, arm, _ in runs if arm in cells)
 
 
 def smallest_v(ratios, every):
@@ -68,16 +80,16 @@ def papers_order(ratios, every):
     return v_bar >= w_bar and v <= w_bar and v < 1 and 2 <= v_bar <= 8
 
 
-def verdict(claim, says, manifest, rows, dataset, has):
+def verdict(claim, says, results, dataset, has):
     """Whether the best combination is one that `has` the property; None where all have it, or none."""
-    val, test = (scores(manifest, rows, dataset, f"{split}_accuracy") for split in ("val", "test"))
+    val, test = (scores(results, dataset, f"{split}_accuracy") for split in ("val", "test"))
     ranked = sorted(val, key=lambda ratios: -np.mean([*val[ratios].values()]))
     with_it, without = ([r for r in ranked if has(r, ranked) is wanted] for wanted in (True, False))
     if not with_it or not without:
         return None
     paired = statistics.paired(test[with_it[0]], test[without[0]])
     outcome = statistics.outcome(paired.low, paired.high)
-    lost = {ratios_of(manifest["cells"][dataset][r["arm"]]) for r in rows if r["dataset"] == dataset and r["diverged"]}
+    lost = lost_seeds(results, dataset).keys()
     if (outcome == "holds") != has(ranked[0], ranked) or lost & {with_it[0], without[0]}:
         outcome = "undecided"  # the two splits contradict each other, or divergence alone would decide
     named = ["/".join(f"{r:g}" for r in ratios) for ratios in (ranked[0], with_it[0], without[0])]
@@ -87,18 +99,17 @@ def verdict(claim, says, manifest, rows, dataset, has):
         f"on test, the best as claimed ({named[1]}) − the best otherwise ({named[2]}): {statistics.describe(paired)}"
     )
     ours += "; diverged seeds are among these" if lost & {with_it[0], without[0]} else ""
-    return verdicts.Verdict(claim, present.setting(manifest, rows, dataset), says, ours, outcome)
+    return verdicts.Verdict(claim, results.setting(dataset), says, ours, outcome)
 
 
-def draw(path, manifest, rows, dataset):
+def draw(path, results, dataset):
     """Four heat maps, one for each η_V: mean validation accuracy over η_W̄ and η_V̄, the best cell framed."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    val = scores(manifest, rows, dataset, "val_accuracy")
+    val = scores(results, dataset, "val_accuracy")
     means = {ratios: float(np.mean([*values.values()])) for ratios, values in val.items()}
-    runs = {records.run_of(row) for row in rows if row["dataset"] == dataset and row["diverged"]}
-    lost = collections.Counter(ratios_of(manifest["cells"][dataset][arm]) for _, arm, _ in runs)
+    lost = lost_seeds(results, dataset)
     w_bars, vs, v_bars = (sorted({ratios[i] for ratios in means}) for i in range(3))
     best = max(means, key=means.get)
     figure = Figure(figsize=(1.2 + 2.9 * max(2, len(vs)), 4.1), layout="constrained")
@@ -122,28 +133,38 @@ def draw(path, manifest, rows, dataset):
     axes[0].set_ylabel("$\\eta_{\\bar W}$ / $\\eta_W$")
     below = "min" if low > min(means.values()) else "neither"
     figure.colorbar(image, ax=axes, label="validation accuracy (%)", extend=below)
-    rate_w = next(iter(manifest["cells"][dataset].values()))["settings"]["rates"]["w"]
+    rate_w = next(iter(combinations(results, dataset).values()))["numbers"]["rate_w"]
     figure.suptitle(
-        f"{present.setting(manifest, rows, dataset)}, $\\eta_W$ = {rate_w:.3g}\n"
+        f"{results.setting(dataset)}, $\\eta_W$ = {rate_w:.3g}\n"
         "Framed: the best. ✕n: n seeds diverged, counting as guesses",
         fontsize=10,
     )
     figure.savefig(path, dpi=150)
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder)
-    found = []
-    for dataset in manifest["data"]:
-        if scores(manifest, rows, dataset, "val_accuracy"):
-            draw(folder / f"learning_rates_{dataset}.png", manifest, rows, dataset)
+def make(results):
+    tables.leave(results)
+    found, folder = [], results.folder
+    for dataset in results.datasets:
+        if scores(results, dataset, "val_accuracy"):
+            draw(folder / f"learning_rates_{dataset}.png", results, dataset)
             for claim, says, has in (
                 ("s2", "the best of 64 combinations has the smallest η_V", smallest_v),
                 ("rate_order", "η_V̄ is the largest, usually four times η_W, and η_V the smallest", papers_order),
             ):
-                found.append(verdict(claim, says, manifest, rows, dataset, has))
+                found.append(verdict(claim, says, results, dataset, has))
     verdicts.write(folder, [v for v in found if v])
 
 
+EXPERIMENT = paper.experiment(
+    "fig_s2_learning_rates",
+    __doc__,
+    arms,
+    make,
+    probe=nothing,
+    defaults={"dataset": ["cifar10"], "seeds": 3},
+    flags=RATIOS,
+)
+
 if __name__ == "__main__":
-    runner.main(arms, make, probe=lambda *_: {}, dataset=["cifar10"], seeds=3)
+    lab.main(EXPERIMENT)
