@@ -156,14 +156,9 @@ def make(results):
     verdicts.write(folder, [v for v in found if v])
 
 
+DEFAULTS = {"dataset": ["cifar10"], "seeds": 3}
 EXPERIMENT = paper.experiment(
-    "fig_s2_learning_rates",
-    __doc__,
-    arms,
-    make,
-    probe=nothing,
-    defaults={"dataset": ["cifar10"], "seeds": 3},
-    flags=RATIOS,
+    "fig_s2_learning_rates", __doc__, arms, make, probe=nothing, defaults=DEFAULTS, flags=RATIOS
 )
 
 if __name__ == "__main__":

@@ -16,15 +16,13 @@ import urllib.parse
 from typing import NamedTuple
 
 import jinja2
-from absl import app, flags
+from absl import flags
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
-from sam_jax.paper import CLAIMS
+from sam_jax.experiments.paper import CLAIMS
 
-from sam_jax import records, verdicts
-
-RUNS_DIR = flags.DEFINE_string("runs_dir", "results", "folder of run folders; may be given without the flag's name")
-OUT = flags.DEFINE_string("out", None, "the page (default: report.html in runs_dir); one that is there is replaced")
+from sam_jax.experiments import verdicts
+from sam_jax.lab import records
 
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", verdicts.NOT_RUN: "–"}
 
@@ -123,10 +121,23 @@ def page(runs: list[Run]) -> str:
 
 
 def main(argv):
-    if len(argv) > 2:
-        sys.exit(f"report.py: expected one folder of runs, got {' '.join(argv[1:])}")
-    runs_dir = pathlib.Path((argv[1:] or [RUNS_DIR.value])[0]).expanduser()
-    out = pathlib.Path(OUT.value).expanduser() if OUT.value else runs_dir / "report.html"
+    values = flags.FlagValues()
+    folder = "folder of run folders; may be given without the flag's name"
+    flags.DEFINE_string("runs_dir", "results", folder, flag_values=values)
+    page_file = "the page (default: report.html in runs_dir); one that is there is replaced"
+    flags.DEFINE_string("out", None, page_file, flag_values=values)
+    flags.DEFINE_bool("help", False, "show this and stop", flag_values=values)
+    try:
+        _, *given = values(argv)
+    except flags.Error as error:
+        sys.exit(f"report.py: {error}")
+    if values.help:
+        print(f"{__doc__}\n{values.get_help()}")
+        return
+    if len(given) > 1:
+        sys.exit(f"report.py: expected one folder of runs, got {' '.join(given)}")
+    runs_dir = pathlib.Path((given or [values.runs_dir])[0]).expanduser()
+    out = pathlib.Path(values.out).expanduser() if values.out else runs_dir / "report.html"
     try:
         if out.is_dir():
             raise ValueError(f"--out={out} is a folder, expected the name of a page")
@@ -144,4 +155,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main(sys.argv)

@@ -16,21 +16,15 @@ A pathway that a rule has no matrix for, tied or one to one, cannot be lesioned:
 import jax
 import jax.numpy as jnp
 import numpy as np
-import options
-import present
-import runner
-import ticks
-from absl import flags
 
-from sam_jax import RULES, paper, tables, verdicts
-from sam_jax.circuit import PATHWAYS
+from sam_jax import lab
+from sam_jax.circuit import PATHWAYS, SYMBOLS
+from sam_jax.experiments import paper, ticks, verdicts
 from sam_jax.interventions import Intervention
-from sam_jax.rules import CRITERIA, compatibility_table
+from sam_jax.lab import tables
+from sam_jax.lab.arms import Arm
+from sam_jax.rules import CRITERIA, RULES, compatibility_table
 
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(runner)
-
-LABELS = dict(zip(PATHWAYS, ("W", "W̄", "V", "V̄"), strict=True))
 CHANGED = 1e-3  # of the test loss (nats), and of a matrix relative to its size at the start
 NOTE = (
     "Connectivity: the least change of test loss (nats) by a lesion, over seeds. Plasticity: the least change of the\n"
@@ -39,23 +33,20 @@ NOTE = (
 
 
 def lesioned(rule, pathway):
-    return f"{RULES[rule].title} without {LABELS[pathway]}"
+    return f"{RULES[rule].title} without {SYMBOLS[pathway]}"
 
 
-def arms(dataset):
-    found = {rule: runner.Arm(rule) for rule in RULES}
-    for rule in RULES:
-        circuit = options.make_circuit(rule, 2, 2)
-        for pathway in circuit.stored:
-            if pathway == "w_bar" and circuit.feedback_weights == "mirrored":  # nothing drawn, nothing mirrored
-                arm = runner.Arm(rule, numbers={"scale_w_bar": 0.0, "mirror_rate": 0.0})
-            else:
-                arm = runner.Arm(rule, protocol={"interventions": (Intervention("lesion", pathway, 0),)})
-            found[lesioned(rule, pathway)] = arm
+def arms(options, dataset):
+    found = {rule: Arm(rule) for rule in RULES}
+    for rule, marks in compatibility_table().items():
+        for pathway, connectivity in zip(PATHWAYS, CRITERIA[:4], strict=True):
+            if marks[connectivity]:
+                lesion = (Intervention("lesion", pathway, 0),)
+                found[lesioned(rule, pathway)] = Arm(rule, protocol={"interventions": lesion})
     return found
 
 
-def probe(protocol, settings, data, synapses):
+def probe(job, data, synapses):
     """Two random projections of every matrix, `w_projection` [2 · entries of w] and so on: decay shrinks them alike."""
 
     def project(pathway, i, matrix):
@@ -76,14 +67,14 @@ def moved(first, last):
     return float(np.linalg.norm(last - (last @ first) / size**2 * first) / size)
 
 
-def simulate(rows, dataset, rule):
+def simulate(results, dataset, rule):
     """What the runs say of each criterion: a (✓, measured) pair; (None, None) where no run is left to say it.
 
     Connectivity's number is the smallest |change of test loss| by the lesion, over seeds; a lesioned run
     that diverges is changed without bound. Plasticity's is the smallest move over seeds and pathways.
     """
-    of_rule = [row for row in rows if (row["dataset"], row["arm"]) == (dataset, rule)]
-    losses = tables.final(rows, dataset, rule, "test_loss")
+    of_rule = results.of(dataset, rule)
+    losses = results.final(dataset, rule, "test_loss")
     seeds = [seed for seed, loss in losses.items() if loss is not None]
     found = {}
     for pathway, connectivity, plasticity in zip(PATHWAYS, CRITERIA[:4], CRITERIA[4:], strict=True):
@@ -94,7 +85,7 @@ def simulate(rows, dataset, rule):
         if column not in of_rule[0]:  # no matrix to cut or to change
             found |= {connectivity: (False, None), plasticity: (False, None)}
             continue
-        cut = tables.final(rows, dataset, lesioned(rule, pathway), "test_loss")
+        cut = results.final(dataset, lesioned(rule, pathway), "test_loss")
         far = [abs(losses[s] - cut[s]) if cut[s] is not None else float("inf") for s in seeds if s in cut]
         found[connectivity] = (min(far) > CHANGED, min(far)) if far else (None, None)
         ends = [sorted((r for r in of_rule if r["seed"] == s), key=lambda r: r["epoch"]) for s in seeds]
@@ -103,11 +94,11 @@ def simulate(rows, dataset, rule):
     return {criterion: found[criterion] for criterion in CRITERIA}
 
 
-def judge(manifest, rows, dataset):
+def judge(results, dataset):
     """The verdict of one data set: the paper's rows, as computed and as simulated."""
     computed, wrong, unknown = compatibility_table(), [], []
     for rule, printed in paper.TABLE2.items():
-        simulated = simulate(rows, dataset, rule)
+        simulated = simulate(results, dataset, rule)
         for criterion, tick in zip(CRITERIA, printed, strict=True):
             seen = simulated[criterion][0]
             if computed[rule][criterion] != tick or seen not in (tick, None):
@@ -116,13 +107,16 @@ def judge(manifest, rows, dataset):
                 unknown.append(f"{RULES[rule].title}, {criterion}")
     total = len(paper.TABLE2) * len(CRITERIA)
     ours = f"{total - len(wrong) - len(unknown)} of {total} entries agree, computed and simulated"
-    ours += f"; differ: {'; '.join(wrong)}" * bool(wrong) + f"; no runs for: {'; '.join(unknown)}" * bool(unknown)
+    if wrong:
+        ours += f"; differ: {'; '.join(wrong)}"
+    if unknown:
+        ours += f"; no runs for: {'; '.join(unknown)}"
     outcome = "does not hold" if wrong else "undecided" if unknown else "holds"
     says = "Of the paper's four rules SAM alone meets all eight criteria (Table 2, 32 entries)"
-    return verdicts.Verdict("table2", present.setting(manifest, rows, dataset), says, ours, outcome)
+    return verdicts.Verdict("table2", results.setting(dataset), says, ours, outcome)
 
 
-def grids(manifest, rows):
+def grids(results):
     """The tables to show by title: `grid[rule's title][criterion]` is a (✓, measured) pair."""
     names = {rule: row.title for rule, row in RULES.items()}
     printed = {r: dict(zip(CRITERIA, marks, strict=True)) for r, marks in paper.TABLE2.items()}
@@ -130,19 +124,23 @@ def grids(manifest, rows):
         title: {names[r]: {c: (tick, None) for c, tick in marks.items()} for r, marks in table.items()}
         for title, table in (("the paper's Table 2", printed), ("computed from settings", compatibility_table()))
     }
-    for dataset in manifest["data"]:
-        title = f"measured: {present.setting(manifest, rows, dataset)}"
-        found[title] = {name: simulate(rows, dataset, rule) for rule, name in names.items()}
+    for dataset in results.datasets:
+        title = f"measured: {results.setting(dataset)}"
+        found[title] = {
+            name: simulate(results, dataset, rule) for rule, name in names.items() if rule in results.arms(dataset)
+        }
     return found
 
 
-def make(folder):
-    manifest, rows = present.write_tables(folder)
-    found = grids(manifest, rows)
+def make(results):
+    tables.leave(results)
+    found, folder = grids(results), results.folder
     ticks.write_markdown(folder / "table2.md", found)
     ticks.draw(folder / "table2.png", found, NOTE)
-    verdicts.write(folder, [judge(manifest, rows, dataset) for dataset in manifest["data"]])
+    verdicts.write(folder, [judge(results, dataset) for dataset in results.datasets])
 
+
+EXPERIMENT = paper.experiment("table2", __doc__, arms, make, probe=probe, defaults={"epochs": 10, "seeds": 3})
 
 if __name__ == "__main__":
-    runner.main(arms, make, probe=probe, dataset=["digits"], epochs=10, seeds=3)
+    lab.main(EXPERIMENT)
