@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from sam_jax import catalogue, datasets, downloads, formats
+from sam_jax.data import catalogue, datasets, downloads, formats
 
 NAMES = ["mnist", "fashion_mnist", "cifar10", "svhn", "stl10", "chestmnist", "pathmnist", "digits"]
 

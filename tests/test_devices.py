@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import datasets, devices, inputs, losses, sweep, training
+from sam_jax import devices, inputs, losses, sweep, training
+from sam_jax.data import datasets
 
 
 def protocol(rule, epochs=2):
@@ -125,7 +126,8 @@ def test_layouts_hold_every_run_and_leave_no_device_empty():
 FOUR = """
 import json, sys
 import numpy as np, jax
-from sam_jax import RULES, datasets, inputs, losses, training
+from sam_jax import RULES, inputs, losses, training
+from sam_jax.data import datasets
 row, data = RULES["sam"], inputs.place(datasets.load("digits"))
 fixed = training.Protocol(row((64, 9, 8, 10)), losses.cross_entropy, 300, 1)
 settings = training.Settings(row.rates, np.linspace(1e-4, 1e-2, 10), row.scales)

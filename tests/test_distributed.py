@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from sam_jax import records
+from sam_jax.lab import records
 
 SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
 TABLE1 = ("table1.py", "--dataset=mine.npz", "--rules=sgd,sam", "--seeds=3", "--batch_size=8", "--hidden_widths=3,4")

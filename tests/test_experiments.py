@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from sam_jax import verdicts
+from sam_jax.experiments import verdicts
 
 SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import datasets, devices, inputs, losses, memory, sweep, training
+from sam_jax import devices, inputs, losses, memory, sweep, training
+from sam_jax.data import datasets
 
 WIDE = sj.sam((784, 300, 200, 10), (900, 500))
 

@@ -10,10 +10,11 @@ import sys
 import urllib.parse
 
 import pytest
-from sam_jax.paper import CLAIMS
-from sam_jax.verdicts import Verdict
+from sam_jax.experiments.paper import CLAIMS
+from sam_jax.experiments.verdicts import Verdict
 
-from sam_jax import records, verdicts
+from sam_jax.experiments import verdicts
+from sam_jax.lab import records
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "experiments" / "report.py"
 HOSTILE = "<script>alert('x')</script> & \"quotes\""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from sam_jax import interventions, records, training
+from sam_jax import interventions, training
+from sam_jax.lab import records
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
 import options

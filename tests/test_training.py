@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import datasets, inputs, losses, training
+from sam_jax import inputs, losses, training
+from sam_jax.data import datasets
 
 
 def images(examples=1003, side=3, classes=4, seed=0):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from sam_jax.experiments.paper import CLAIMS
-from sam_jax.verdicts import OUTCOMES, Verdict
+from sam_jax.experiments.verdicts import OUTCOMES, Verdict
 
 from sam_jax.experiments import verdicts
 

@@ -358,6 +358,6 @@ def read_config(folder: pathlib.Path | None, dataset: str, rule: Rule) -> dict[s
         raise ValueError(f"{path}: {rest[0]!r} is no flag: flags begin with --, as in --rate_w=0.1")
     found = {name: values[name].value for name in names if values[name].present}
     for name, value in found.items():
-        if not math.isfinite(value):
-            raise ValueError(f"{path}: --{name} is {value}, expected a finite number")
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{path}: --{name} is {value:g}, expected a finite number, 0 or more")
     return found
