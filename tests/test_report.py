@@ -57,7 +57,7 @@ def make_run(folder, found=(), figures=(), table=None):
     from matplotlib.figure import Figure
 
     data = {"digits": {"sizes": {"train": 1295, "val": 143, "test": 359}}}
-    records.open_run(folder, {}, data=data)
+    records.open_run(folder, "experiment", {}, data, {})
     manifest = records.read(folder)[0]
     records.write_manifest(folder, {**manifest, "command": f"experiments/{folder.name}.py --epochs=3"})
     records.append(folder, [{"seed": 0, "epoch": 3}, {"seed": 1, "epoch": 3}])
