@@ -8,13 +8,17 @@ import sys
 import numpy as np
 import pytest
 
+from sam_jax.experiments import search
+from sam_jax.lab import flags
+from sam_jax.lab import search as lab_search
+
 SEARCH = pathlib.Path(__file__).parent.parent / "experiments" / "search.py"
 FLAGS = (
     "--rules=sgd,sam",
     "--trials=5",
-    "--rungs=20x1,30x2",
+    "--rungs=1,2",
     "--factors=0.5,1",
-    "--factor_rungs=33x2,33x3",
+    "--factor_rungs=2,3",
 )
 SMALL = ("--batch_size=10", "--hidden_widths=5,4", "--seeds=2")
 
@@ -32,10 +36,10 @@ def searched(tmp_path_factory):
             arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
             arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
         np.savez(cwd / f"{name}.npz", **arrays)
-    flags = ("--dataset=one.npz,two.npz", "--out_dir=out", *FLAGS, *SMALL)
-    done = run(*flags, cwd=cwd)
+    given = ("--dataset=one.npz,two.npz", "--out_dir=out", *FLAGS, *SMALL)
+    done = run(*given, cwd=cwd)
     assert done.returncode == 0, done.stderr
-    return cwd, flags
+    return cwd, given
 
 
 def rows(cwd):
@@ -48,7 +52,7 @@ def test_every_rule_has_the_same_trials_and_the_test_split_no_part(searched):
     expected |= {("one", "factor 1"): 3, ("two", "factor 1"): 3}
     for rule in ("sgd", "sam"):
         for (dataset, stage), trials in expected.items():
-            of_stage = [r for r in found if (r["dataset"], r["rule"], r["stage"]) == (dataset, rule, stage)]
+            of_stage = [r for r in found if (r["dataset"], r["arm"], r["stage"]) == (dataset, rule, stage)]
             assert sorted((r["trial"], r["seed"]) for r in of_stage) == [(t, s) for t in range(trials) for s in (0, 1)]
     assert not any("test" in key for row in found for key in row)
 
@@ -58,7 +62,7 @@ def test_the_winners_are_flagfiles_of_the_best_trial_of_the_last_factors(searche
     names = {f"{dataset}_{rule}.cfg" for dataset in ("one", "two") for rule in ("sgd", "sam")}
     assert {path.name for path in (cwd / "out" / "configs").iterdir()} == names
     assert (cwd / "out" / "search.md").is_file() and (cwd / "out" / "stability.png").is_file()
-    tried = [r for r in rows(cwd) if (r["dataset"], r["rule"], r["stage"]) == ("two", "sam", "factor 1")]
+    tried = [r for r in rows(cwd) if (r["dataset"], r["arm"], r["stage"]) == ("two", "sam", "factor 1")]
     means = [np.mean([r["val_accuracy"] for r in tried if r["trial"] == trial]) for trial in (0, 1, 2)]
     best = next(r["numbers"] for r in tried if r["trial"] == int(np.argmax(means)))
     lines = (cwd / "out" / "configs" / "two_sam.cfg").read_text().splitlines()
@@ -66,26 +70,38 @@ def test_the_winners_are_flagfiles_of_the_best_trial_of_the_last_factors(searche
 
 
 def test_an_interrupted_search_goes_on_where_it_was(searched):
-    cwd, flags = searched
+    cwd, given = searched
     path, before = cwd / "out" / "metrics.jsonl", rows(cwd)
     kept = [row for row in before if row["dataset"] == "one"]
     path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    assert run(*flags, cwd=cwd).returncode == 0
+    assert run(*given, cwd=cwd).returncode == 0
     after = rows(cwd)
     assert after[: len(kept)] == kept  # not computed again: their times are the same
     plain = [{k: v for k, v in row.items() if k != "seconds"} for row in after]
     assert plain == [{k: v for k, v in row.items() if k != "seconds"} for row in before]
 
 
-def test_another_protocol_is_refused(searched):
-    cwd, flags = searched
+@pytest.mark.parametrize("other", ["--trials=6", "--hidden_widths=6,4", "--activation=tanh", "--batch_size=12"])
+def test_a_search_is_not_continued_with_anything_else(searched, other):
+    cwd, given = searched
     before = (cwd / "out" / "metrics.jsonl").read_bytes()
-    done = run(*flags, "--trials=6", cwd=cwd)
-    assert done.returncode == 1 and "trials is 5, now 6" in done.stderr and "Traceback" not in done.stderr
+    done = run(*given, other, cwd=cwd)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("search.py: out_dir out holds")
     assert (cwd / "out" / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "flag", ["--rate_w=3", "--epochs=7", "--rate_factor=2", "--warmup_epochs=1", "--evaluate_every=2"]
+)
+def test_a_flag_that_it_does_not_read_is_refused(flag, tmp_path):
+    argv = ["search.py", flag, f"--out_dir={tmp_path / 'out'}"]
+    with pytest.raises(ValueError, match=f"{flag.partition('=')[0]} is not read by search: leave it out"):
+        flags.parse(search.EXPERIMENT, argv, only=(*lab_search.READS, *(own.name for own in lab_search.FLAGS)))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_wrong_rung_gets_one_line(tmp_path):
-    done = run("--rungs=100", cwd=tmp_path)
-    assert done.returncode == 1 and "'100' is no rung, expected IMAGESxEPOCHS, as in 10000x3" in done.stderr
+    done = run("--rungs=1.5", "--out_dir=out", cwd=tmp_path)
+    assert done.returncode == 1 and "a rung is '1.5', expected a number of epochs" in done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
