@@ -46,7 +46,8 @@ LEGEND = "solid with V̄, dashed without; where W̄ is held, V changes nothing"
 
 def arms(options, dataset):
     ablated = {name: Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
-    linear = Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": options.own.linear_rate})
+    rate = options.own.linear_rate * options.rate_factor
+    linear = Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": rate})
     return {LINEAR: linear} | ablated | {SGD: Arm("sgd")}
 
 
