@@ -19,8 +19,6 @@ from sam_jax import lab
 from sam_jax.circuit import SYMBOLS
 from sam_jax.experiments import paper, verdicts
 from sam_jax.lab import compare, figures, statistics, tables
-from sam_jax.lab.arms import Arm
-from sam_jax.lab.flags import Flag
 
 OTHERS = ((), ("w_bar",), ("v",), ("v_bar",), ("w_bar", "v"), ("w_bar", "v_bar"), ("v", "v_bar"))
 SUBSETS = {
@@ -45,10 +43,10 @@ LEGEND = "solid with V̄, dashed without; where W̄ is held, V changes nothing"
 
 
 def arms(options, dataset):
-    ablated = {name: Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
+    ablated = {name: lab.Arm("sam", circuit={"plastic": plastic}) for name, plastic in SUBSETS.items()}
     rate = options.own.linear_rate * options.rate_factor
-    linear = Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": rate})
-    return {LINEAR: linear} | ablated | {SGD: Arm("sgd")}
+    linear = lab.Arm("sgd", circuit={"activation": "linear"}, numbers={"rate_w": rate})
+    return {LINEAR: linear} | ablated | {SGD: lab.Arm("sgd")}
 
 
 def judge(results, dataset):
@@ -106,7 +104,7 @@ def make(results):
 EXPERIMENT = paper.experiment(
     "fig2_ablation", __doc__, arms, make,
     defaults={"dataset": ["cifar10"], "epochs": 20},
-    flags=(Flag("linear_rate", 0.03, "η_W of the linear network", lower=0),),
+    flags=(lab.Flag("linear_rate", 0.03, "η_W of the linear network", lower=0),),
 )  # fmt: skip
 
 if __name__ == "__main__":

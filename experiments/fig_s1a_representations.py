@@ -34,9 +34,7 @@ def arms(options, dataset):
     if len(set(hidden)) > 1 or len(hidden) < 2 or options.downstream_widths not in ((), hidden):
         given = ",".join(map(str, hidden))
         raise ValueError(f"hidden_widths is {given}, expected two layers or more, all of one width")
-    numbers = RULES["sam"].settle(RATES | SCALES, options.rate_factor)
-    if options.decay_times_rate:  # the rate scales the decay
-        numbers["decay"] = RATES["decay"]
+    numbers = options.scaled(RULES["sam"], RATES | SCALES, options.rate_factor)
     return {"SAM": lab.Arm("sam", numbers=numbers), "SGD": lab.Arm("sgd")}
 
 

@@ -31,12 +31,7 @@ BATCH = 1000  # images of the fixed batch
 
 def arms(options, dataset):
     sam = RULES["sam"]
-    numbers = {
-        name: options.own.constant_factor * number
-        for name, number in options.numbers_of(sam, dataset.name, {}).items()
-        # With --decay_times_rate the rate scales the decay.
-        if name in sam.scaled and not (options.decay_times_rate and name.startswith("decay"))
-    }
+    numbers = options.scaled(sam, options.numbers_of(sam, dataset.name, {}), options.own.constant_factor)
     return {
         CONSTANT: lab.Arm("sam", numbers=numbers, protocol={"schedule": "constant"}),
         COSINE: lab.Arm("sam", protocol={"schedule": "cosine"}),

@@ -11,21 +11,20 @@ the best with a property is then compared with the best without it on the test s
 Leaves manifest.json, metrics.jsonl, table.md, table.csv, learning_rates_DATASET.png and verdicts.json.
 """
 
-import collections
 import itertools
 
 import numpy as np
 
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import flags, records, statistics, tables
-from sam_jax.lab.arms import Arm, nothing
+from sam_jax.lab import compare, flags, statistics, tables
+from sam_jax.lab.arms import nothing
 from sam_jax.rules import RULES
 
 SYMBOLS = {"w_bar": "η_W̄", "v": "η_V", "v_bar": "η_V̄"}
 DEFAULT = ["0.0625", "0.25", "1", "4"]
 RATIOS = tuple(
-    flags.Flag(f"ratios_{p}", DEFAULT, f"values of {symbol} / η_W", flags.numbers()) for p, symbol in SYMBOLS.items()
+    lab.Flag(f"ratios_{p}", DEFAULT, f"values of {symbol} / η_W", flags.numbers()) for p, symbol in SYMBOLS.items()
 )
 
 
@@ -37,7 +36,7 @@ def arms(options, dataset):
         name = ", ".join(f"{symbol} {r:g}" for symbol, r in zip(SYMBOLS.values(), ratios, strict=True))
         numbers = {f"rate_{p}": r * rate_w for p, r in zip(SYMBOLS, ratios, strict=True)}
         tags = dict(zip(SYMBOLS, ratios, strict=True))
-        found[name] = Arm("sam", numbers=numbers, protocol={"evaluate_every": options.epochs}, tags=tags)
+        found[name] = lab.Arm("sam", numbers=numbers, protocol={"evaluate_every": options.epochs}, tags=tags)
     return found
 
 
@@ -48,7 +47,7 @@ def ratios_of(cell):
 
 def combinations(results, dataset):
     """The arms that are combinations of rates, by name; not the rules beside them."""
-    return {arm: cell for arm, cell in results.manifest["cells"][dataset].items() if cell["tags"]}
+    return {arm: cell for arm, cell in results.cells(dataset).items() if cell["tags"]}
 
 
 def scores(results, dataset, column):
@@ -57,17 +56,19 @@ def scores(results, dataset, column):
     for arm, cell in combinations(results, dataset).items():
         last = {row["seed"]: row["epoch"] for row in results.of(dataset, arm)}
         through = [seed for seed, epoch in last.items() if epoch == cell["protocol"]["epochs"]]
-        values = results.final(dataset, arm, column)
+        values = compare.at_chance(results.final(dataset, arm, column), chance)
         if through:
-            found[ratios_of(cell)] = {seed: chance if values[seed] is None else values[seed] for seed in through}
+            found[ratios_of(cell)] = {seed: values[seed] for seed in through}
     return found
 
 
 def lost_seeds(results, dataset):
     """{ratios: how many of its seeds diverged}, of those that lost any."""
-    cells = combinations(results, dataset)
-    runs = {records.run_of(row) for row in results.rows if row["dataset"] == dataset and row["diverged"]}
-    return collections.Counter(ratios_of(cells[arm]) for _, arm, _ in runs if arm in cells)
+    counts = {
+        ratios_of(cell): list(results.final(dataset, arm, "test_accuracy").values()).count(None)
+        for arm, cell in combinations(results, dataset).items()
+    }
+    return {ratios: count for ratios, count in counts.items() if count}
 
 
 def smallest_v(ratios, every):
@@ -122,7 +123,7 @@ def draw(path, results, dataset):
         for (y, w_bar), (x, v_bar) in itertools.product(enumerate(w_bars), enumerate(v_bars)):
             if (here := (w_bar, v, v_bar)) in means:
                 ink = "black" if means[here] > (low + high) / 2 else "white"
-                mark = f"\n✕{lost[here]}" if lost[here] else ""
+                mark = f"\n✕{lost.get(here, 0)}" if here in lost else ""
                 axis.text(x, y, f"{means[here]:.1f}{mark}", color=ink, ha="center", va="center", fontsize=9)
                 if here == best:
                     axis.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, ec="#D55E00", lw=3))

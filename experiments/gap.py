@@ -15,7 +15,6 @@ import numpy as np
 from sam_jax import lab, probes
 from sam_jax.experiments import paper
 from sam_jax.lab import figures, tables
-from sam_jax.lab.arms import Arm
 from sam_jax.rules import RULES
 
 SAM, LONG = "SAM (searched)", "all rates and γ × 0.5, twice the epochs"
@@ -23,20 +22,21 @@ COLOURS = {"sgd": "#000000", "kp": "#56B4E9", SAM: "#D55E00"}
 
 
 def arms(options, dataset):
-    searched = options.numbers_of(RULES["sam"], dataset.name, {})
+    sam = RULES["sam"]
+    searched = options.numbers_of(sam, dataset.name, {})
 
     def changed(circuit=None, protocol=None, **times):
         numbers = {name: factor * searched[name] for name, factor in times.items()}
-        return Arm("sam", circuit=circuit or {}, numbers=numbers, protocol=protocol or {})
+        return lab.Arm("sam", circuit=circuit or {}, numbers=numbers, protocol=protocol or {})
 
     def wider(ratio):  # V̄'s signal adds up over the neurons that send
         down = tuple(ratio * width for width in options.hidden_widths)
         return changed({"downstream_widths": down}, rate_v_bar=1 / ratio)
 
-    half = {name: 0.5 for name in searched if name.startswith(("rate_", "decay"))}
+    half = {name: 0.5 for name in searched if name in sam.scaled}
     epochs = options.epochs
     return {
-        **{"sgd": Arm("sgd"), "kp": Arm("kp"), SAM: changed()},
+        **{"sgd": lab.Arm("sgd"), "kp": lab.Arm("kp"), SAM: changed()},
         "V, V̄ held": changed(circuit={"plastic": ("w", "w_bar")}),
         "η_V, η_V̄ × 0.3": changed(rate_v=0.3, rate_v_bar=0.3),
         "η_V, η_V̄ × 3": changed(rate_v=3, rate_v_bar=3),
@@ -63,7 +63,7 @@ def draw(path, results, dataset):
     """Accuracy of every arm on the left; on the right against the effective rank of H, where there is an H."""
     from matplotlib.figure import Figure
 
-    cells = results.manifest["cells"][dataset]
+    cells = results.cells(dataset)
     looks = {arm: {"color": COLOURS.get(arm) or figures.style("", place)["color"]} for place, arm in enumerate(cells)}
     figure = Figure(figsize=(13, 8.5), layout="constrained")
     left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": (1.25, 1)})

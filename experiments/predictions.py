@@ -19,8 +19,6 @@ from sam_jax import interventions, lab, probes
 from sam_jax.circuit import SYMBOLS
 from sam_jax.experiments import paper, verdicts
 from sam_jax.lab import figures, statistics, tables
-from sam_jax.lab.arms import Arm
-from sam_jax.lab.flags import Flag
 
 DONE = {"freeze": "frozen", "lesion": "silenced"}
 INTACT = "intact"
@@ -41,13 +39,13 @@ def arms(options, dataset):
             "freeze": ["v_bar@0", *(f"{p}@{quarter}" for p in ("v_bar", "v", "w_bar"))],
             "lesion": [f"{p}@{half}" for p in ("v_bar", "v", "w_bar")],
         }
-    found = {INTACT: Arm("sam")}
+    found = {INTACT: lab.Arm("sam")}
     for kind, entries in given.items():
         for entry in entries:
             begun = tuple(interventions.parse(kind, text) for text in entry.split("+"))
             if late := [i.epoch for i in begun if i.epoch >= options.epochs]:
                 raise ValueError(f"--{kind}={entry}: epoch {late[0]} is not before the last, {options.epochs}")
-            found[title(begun)] = Arm("sam", protocol={"interventions": begun})
+            found[title(begun)] = lab.Arm("sam", protocol={"interventions": begun})
     return found
 
 
@@ -75,7 +73,7 @@ def over_layers(column, factor=1):
 
 def manipulations(results, dataset):
     """What was done in each arm of SAM: `found[arm]` is a list of interventions, in the order of the run."""
-    cells = results.manifest["cells"][dataset].items()
+    cells = results.cells(dataset).items()
     arms = [(arm, cell) for arm, cell in cells if arm == INTACT or cell["protocol"]["interventions"]]
     return {arm: [interventions.Intervention(*i) for i in cell["protocol"]["interventions"]] for arm, cell in arms}
 
@@ -83,9 +81,10 @@ def manipulations(results, dataset):
 def judge(results, dataset):
     """A verdict for each manipulation of V and V̄. The paper predicts no loss for W̄, which is a comparison."""
     done, found = manipulations(results, dataset), []
-    rank_of, final = over_layers("h_effective_rank"), {}
-    for arm in done:
-        final[arm] = {row["seed"]: rank_of(row) for row in results.of(dataset, arm)}  # the last epoch's stays
+
+    def ranks(arm):
+        return results.by_seed(dataset, arm, "h_effective_rank", np.mean)
+
     for arm, begun in done.items():
         if not begun or not {i.pathway for i in begun} <= {"v", "v_bar"}:
             continue
@@ -94,7 +93,7 @@ def judge(results, dataset):
         losses = [results.difference(dataset, other, INTACT) for other in compared]
         ours = [f"{other} − intact: {statistics.describe(loss)}" for other, loss in zip(compared, losses, strict=True)]
         if ("lesion", "v_bar") not in {i[:2] for i in begun}:  # H = 0 has no effective rank
-            rank = statistics.paired(final[arm], final[INTACT])
+            rank = statistics.paired(ranks(arm), ranks(INTACT))
             ours.insert(1, f"effective rank of H − intact: {statistics.describe(rank, 'dimensions')}")
         outcome, (_, low, high, *_) = "undecided", losses[0]
         if low is not None and (high < 0 or low >= 0):  # no change at all is no loss
@@ -143,7 +142,7 @@ def make(results):
 
 
 FLAGS = tuple(
-    Flag(kind, [], f"pathways that {what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm")
+    lab.Flag(kind, [], f"pathways that {what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm")
     for kind, what in (("freeze", "stop learning and decaying"), ("lesion", "fall silent"))
 )
 EXPERIMENT = paper.experiment(

@@ -16,7 +16,6 @@ table.csv, scalar_error.png, verdicts.json.
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
 from sam_jax.lab import compare, figures, tables
-from sam_jax.lab.arms import Arm
 from sam_jax.rules import RULES
 
 VECTOR, MEAN, NORM, SLOW = "vector (default)", "scalar: mean", "scalar: norm", "scalar: norm, rates ÷ 100"
@@ -30,11 +29,11 @@ LOOKS = {
 
 
 def arms(options, dataset):
-    numbers = options.numbers_of(RULES["sam"], dataset.name, {})
-    slow = {name: number / 100 for name, number in numbers.items() if name.startswith(("rate_", "decay"))}
+    sam = RULES["sam"]
+    slow = {n: value / 100 for n, value in options.numbers_of(sam, dataset.name, {}).items() if n in sam.scaled}
     signals = {VECTOR: "vector", MEAN: "mean", NORM: "norm", SLOW: "norm"}
     return {
-        name: Arm("sam", circuit={"error_signal": signal}, numbers=slow if name == SLOW else {})
+        name: lab.Arm("sam", circuit={"error_signal": signal}, numbers=slow if name == SLOW else {})
         for name, signal in signals.items()
     }
 

@@ -22,7 +22,6 @@ from sam_jax.circuit import PATHWAYS, SYMBOLS
 from sam_jax.experiments import paper, ticks, verdicts
 from sam_jax.interventions import Intervention
 from sam_jax.lab import tables
-from sam_jax.lab.arms import Arm
 from sam_jax.rules import CRITERIA, RULES, compatibility_table
 
 CHANGED = 1e-3  # of the test loss (nats), and of a matrix relative to its size at the start
@@ -37,12 +36,12 @@ def lesioned(rule, pathway):
 
 
 def arms(options, dataset):
-    found = {rule: Arm(rule) for rule in RULES}
+    found = {rule: lab.Arm(rule) for rule in RULES}
     for rule, marks in compatibility_table().items():
         for pathway, connectivity in zip(PATHWAYS, CRITERIA[:4], strict=True):
             if marks[connectivity]:
                 lesion = (Intervention("lesion", pathway, 0),)
-                found[lesioned(rule, pathway)] = Arm(rule, protocol={"interventions": lesion})
+                found[lesioned(rule, pathway)] = lab.Arm(rule, protocol={"interventions": lesion})
     return found
 
 

@@ -19,7 +19,6 @@ metrics.jsonl, table.md, table.csv, variants.png, verdicts.json.
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
 from sam_jax.lab import compare, figures, flags, search, tables
-from sam_jax.lab.arms import Arm
 from sam_jax.rules import RULES
 
 DEFAULT, PLAIN = "SAM (default)", "S_post plain"
@@ -42,8 +41,7 @@ def at(name, factor):
 
 def tried(results, dataset, name):
     """A variant's arms, one for each factor."""
-    cells = results.manifest["cells"][dataset]
-    return [arm for arm in results.arms(dataset) if cells[arm]["tags"].get("variant") == name]
+    return results.tagged(dataset, variant=name)
 
 
 def chosen(results, dataset):
@@ -69,7 +67,8 @@ def arms(options, dataset):
     if options.downstream_widths:
         raise ValueError("--downstream_widths is what this experiment varies: leave it out")
     hidden, found = options.hidden_widths, {}
-    searched = options.numbers_of(RULES["sam"], dataset.name, {})
+    sam = RULES["sam"]
+    searched = options.numbers_of(sam, dataset.name, {})
     fields = {DEFAULT: {}, PLAIN: {"gated": ()}}
     fields |= {name: {"downstream_activation": gate} for name, gate in GATES.items()}
     for name, ratios in WIDTHS.items():
@@ -78,14 +77,14 @@ def arms(options, dataset):
     for name in VARIANTS:
         wider = max((1.0, *WIDTHS.get(name, ())))
         for factor in map(float, options.own.factors):
-            numbers = {n: factor * value for n, value in searched.items() if n.startswith(("rate_", "decay"))}
+            numbers = {n: factor * value for n, value in searched.items() if n in sam.scaled}
             numbers |= {n: numbers[n] / wider for n in ("rate_w_bar", "rate_v", "rate_v_bar")}
             tags = {"variant": name, "factor": factor}
-            found[at(name, factor)] = Arm("sam", circuit=fields[name], numbers=numbers, tags=tags)
+            found[at(name, factor)] = lab.Arm("sam", circuit=fields[name], numbers=numbers, tags=tags)
     for name, (rival, held) in REDUCTIONS.items():
         circuit = {"one_to_one": True, "downstream_activation": "gate", **held}
         numbers = options.numbers_of(RULES[rival], dataset.name, {})
-        found |= {rival: Arm(rival), name: Arm("sam", circuit=circuit, numbers=numbers)}
+        found |= {rival: lab.Arm(rival), name: lab.Arm("sam", circuit=circuit, numbers=numbers)}
     return found
 
 
@@ -146,7 +145,7 @@ def make(results):
     verdicts.write(results.folder, [verdict for dataset in results.datasets for verdict in judge(results, dataset)])
 
 
-FACTORS = flags.Flag("factors", ["1", "0.3", "0.1"], "times the default's rates and decay", flags.numbers())
+FACTORS = lab.Flag("factors", ["1", "0.3", "0.1"], "times the default's rates and decay", flags.numbers())
 EXPERIMENT = paper.experiment(
     "variants", __doc__, arms, make, defaults={"dataset": ["fashion_mnist"], "epochs": 15}, flags=(FACTORS,)
 )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
+import official_files as files
 import pytest
 
 from sam_jax.lab import records
@@ -21,12 +21,8 @@ TABLE1 = ("table1.py", "--dataset=mine.npz", "--rules=sgd,sam", "--seeds=3", "--
 
 @pytest.fixture
 def cwd(tmp_path):
-    random = np.random.default_rng(0)
-    arrays = {}
-    for split, n in (("train", 24), ("val", 6), ("test", 6)):
-        arrays[f"{split}_images"] = random.integers(256, size=(n, 2, 2, 1), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(n) % 2).astype(np.uint8)
-    np.savez(tmp_path / "mine.npz", **arrays)
+    train, val, test = (files.examples(n, (2, 2, 1), 2, seed) for seed, n in enumerate((24, 6, 6)))
+    files.write_npz(tmp_path / "mine.npz", train, test, val)
     return tmp_path
 
 

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-import numpy as np
+import official_files as files
 import pytest
 
 from sam_jax import lab
@@ -60,11 +60,7 @@ def test_a_seed_that_diverged_counts_as_guessing_among_learning_rates():
 
 
 def test_learning_rates_are_run_and_drawn(tmp_path):
-    random, arrays = np.random.default_rng(0), {}
-    for split, n in (("train", 36), ("test", 10)):
-        arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
-    np.savez(tmp_path / "mine.npz", **arrays)
+    files.write_npz(tmp_path / "mine.npz", files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))
     folder = tmp_path / "out"
     sizes = ["--epochs=2", "--hidden_widths=6,5", "--batch_size=16", "--seeds=2", "--rate_factor=0.5", "--rate_w=0.2"]
     ratios = ["--ratios_w_bar=1", "--ratios_v=0.25,1", "--ratios_v_bar=4"]

@@ -2,7 +2,7 @@
 
 import json
 
-import numpy as np
+import official_files as files
 import pytest
 
 from sam_jax import lab
@@ -56,12 +56,7 @@ def test_each_arm_changes_what_its_name_says():
 
 
 def test_two_steps_leave_a_figure(tmp_path):
-    random = np.random.default_rng(0)
-    arrays = {}
-    for split, n in (("train", 36), ("test", 10)):
-        arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
-    np.savez(tmp_path / "mine.npz", **arrays)
+    files.write_npz(tmp_path / "mine.npz", files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))
     small = ("--epochs=1", "--batch_size=16", "--seeds=1", "--hidden_widths=4", f"--out_dir={tmp_path / 'out'}")
     lab.main(gap.EXPERIMENT, ["gap.py", f"--dataset={tmp_path / 'mine.npz'}", *small])
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import official_files as files
 import pytest
 
 import sam_jax as sj
@@ -165,12 +166,8 @@ def test_a_run_of_another_kind_is_not_continued(tmp_path):
 
 
 def test_trained_circuits_come_back_with_the_predictions_they_had(tmp_path):
-    random = np.random.default_rng(0)
-    arrays = {}
-    for split, n in (("train", 24), ("val", 6), ("test", 6)):
-        arrays[f"{split}_images"] = random.integers(256, size=(n, 2, 2, 1), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
-    np.savez(tmp_path / "mine.npz", **arrays)
+    train, val, test = (files.examples(n, (2, 2, 1), 3, seed) for seed, n in enumerate((24, 6, 6)))
+    files.write_npz(tmp_path / "mine.npz", train, test, val)
     data = sj.load(tmp_path / "mine.npz")
     net = sj.train(sj.sam, (4, 5, 3), data, seeds=(0, 1), epochs=1, batch_size=12, downstream_widths=(6,))
     sj.save(tmp_path / "sam.msgpack", net)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import official_files as files
 import pytest
 
 from sam_jax.experiments import search
@@ -29,13 +30,10 @@ def run(*arguments, cwd):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    cwd, random = tmp_path_factory.mktemp("search"), np.random.default_rng(0)
-    for name in ("one", "two"):
-        arrays = {}
-        for split, n in (("train", 36), ("test", 10)):
-            arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
-            arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
-        np.savez(cwd / f"{name}.npz", **arrays)
+    cwd = tmp_path_factory.mktemp("search")
+    for seed, name in ((0, "one"), (2, "two")):
+        train, test = files.examples(36, (4, 3, 1), 3, seed), files.examples(10, (4, 3, 1), 3, seed + 1)
+        files.write_npz(cwd / f"{name}.npz", train, test)
     given = ("--dataset=one.npz,two.npz", "--out_dir=out", *FLAGS, *SMALL)
     done = run(*given, cwd=cwd)
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import official_files as files
 import pytest
 
 from sam_jax import lab
@@ -16,11 +17,7 @@ SMALL = ("--epochs=2", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5", "-
 def images(tmp_path_factory):
     """Two steps of 16 images, three classes, 4 x 3 pixels."""
     path = tmp_path_factory.mktemp("images") / "mine.npz"
-    random, arrays = np.random.default_rng(0), {}
-    for split, n in (("train", 36), ("test", 10)):
-        arrays[f"{split}_images"] = random.integers(256, size=(n, 4, 3, 1), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(n) % 3).astype(np.uint8)
-    np.savez(path, **arrays)
+    files.write_npz(path, files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))
     return path
 
 

@@ -50,13 +50,14 @@ def _pair(results, dataset, a, b, margin, lost_is_chance) -> Finding:
         return Finding(f"{names}: {statistics.describe(paired)}", outcome)
     alive = any(value is not None for value in (*first.values(), *second.values()))
     chance = results.chance(dataset)
-    paired = statistics.paired(_at_chance(first, chance), _at_chance(second, chance))
+    paired = statistics.paired(at_chance(first, chance), at_chance(second, chance))
     outcome = statistics.outcome(paired.low, paired.high, margin) if alive else "undecided"
     names = f"{results.title(a)}{results.lost(dataset, a)} − {results.title(b)}{results.lost(dataset, b)}"
     return Finding(f"{names}: {statistics.describe(paired)}", outcome)
 
 
-def _at_chance(values, chance):
+def at_chance(values: dict[int, float | None], chance: float) -> dict[int, float]:
+    """The values by seed, one that diverged at chance."""
     return {seed: chance if value is None else value for seed, value in values.items()}
 
 

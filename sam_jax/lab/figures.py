@@ -26,7 +26,7 @@ _LOOKS = [look for look in _PAIRS if look not in STYLE.values()]  # the rules ke
 
 
 def style(arm: str, place: int) -> dict:
-    """How an arm is drawn: a rule always alike, any other by its place; no two alike among the first forty."""
+    """How an arm is drawn: a rule of STYLE always alike, any other by its place; no two alike among the first forty."""
     colour, dashes = STYLE.get(arm, _LOOKS[place % len(_LOOKS)])
     return {"color": colour, "linestyle": dashes}
 

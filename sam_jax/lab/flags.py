@@ -20,7 +20,7 @@ from absl import flags
 from sam_jax import losses, plasticity, training
 from sam_jax.circuit import ACTIVATIONS
 from sam_jax.data import datasets
-from sam_jax.rule import MEANINGS, Rule
+from sam_jax.rule import MEANINGS, NONE, Rule
 from sam_jax.rules import RULES, find
 
 PRECISIONS = ("highest", "high", "default", "BF16_BF16_F32")  # as jax.default_matmul_precision names them
@@ -85,10 +85,19 @@ class Options:
 
         What is `exact` stands in place of all of them, whatever --rate_factor is.
         """
-        chosen = self.chosen(rule, dataset)
-        if self.decay_times_rate:  # the rate will scale the decay
-            exact = {name: v for name, v in rule.settle(chosen).items() if name.startswith("decay")} | dict(exact)
-        return rule.settle(chosen, self.rate_factor, exact)
+        return self.scaled(rule, self.chosen(rule, dataset), self.rate_factor, exact)
+
+    def scaled(
+        self,
+        rule: Rule,
+        given: Mapping[str, float],
+        factor: float,
+        exact: Mapping[str, float] = NONE,
+    ) -> dict[str, float]:
+        """As `Rule.settle`, but that under --decay_times_rate, where the rate will scale it, the decay stays."""
+        if self.decay_times_rate:
+            exact = {name: v for name, v in rule.settle(given).items() if name.startswith("decay")} | dict(exact)
+        return rule.settle(given, factor, exact)
 
     def folder(self) -> pathlib.Path:
         """--out_dir, or a folder named by the script, the data sets and the time."""
@@ -165,7 +174,8 @@ def _define_numbers(values: flags.FlagValues, rules: Iterable[Rule]) -> tuple[st
         if name in values:
             raise ValueError(f"rule {of[0]} has a number called {name}, which is a flag already: rename it")
         help = MEANINGS.get(name, f"a number of {', '.join(of)}")
-        flags.DEFINE_float(name, None, f"{help} (default: the config's, else the rule's)", flag_values=values)
+        help = f"{help} (default: the config's, else the rule's)"
+        flags.DEFINE_float(name, None, help, lower_bound=0, flag_values=values)
     return tuple(owners)
 
 
@@ -226,8 +236,6 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         if isinstance(flag.value, float) and not math.isfinite(flag.value):
             raise ValueError(f"--{flag.name} is {flag.value}, expected a finite number")
     given = {name: values[name].value for name in numbers if values[name].value is not None}
-    if negative := [name for name, value in given.items() if value < 0]:
-        raise ValueError(f"--{negative[0]} is {given[negative[0]]:g}, expected 0 or more")
     for flag in experiment.flags:
         if flag.check is not None and (wrong := flag.check(values[flag.name].value)):
             raise ValueError(f"--{flag.name}={_text(values[flag.name].value)}: {wrong}")
@@ -358,6 +366,6 @@ def read_config(folder: pathlib.Path | None, dataset: str, rule: Rule) -> dict[s
         raise ValueError(f"{path}: {rest[0]!r} is no flag: flags begin with --, as in --rate_w=0.1")
     found = {name: values[name].value for name in names if values[name].present}
     for name, value in found.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{path}: --{name} is {value:g}, expected a finite number, 0 or more")
+        if not math.isfinite(value):
+            raise ValueError(f"{path}: --{name} is {value}, expected a finite number")
     return found

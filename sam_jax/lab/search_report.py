@@ -88,8 +88,9 @@ def markdown(results: Results, found: list[dict], best: dict, seconds: dict) -> 
     stages = dict(results.manifest["stages"])
     ratios, seeds = stages.pop("ratios"), stages.pop("seeds")["of each trial"]
     first, *others = stages.values()
-    longer = f", and the best of these with its two neighbours in longer runs ({', '.join(map(_of, others))})"
-    longer = longer if others else ""
+    longer = ""
+    if others:
+        longer = f", and the best of these with its two neighbours in longer runs ({', '.join(map(_of, others))})"
     parts = [
         f"Made by `{results.manifest['command']}`, {tables.about(results.manifest)}.\n",
         f"{ratios['trials']} trials of each rule on the first data set through rungs of {_of(ratios)}, "
