@@ -89,8 +89,8 @@ def test_two_processes_leave_the_table_that_one_leaves(cwd):
 
 
 def test_two_processes_search_as_one_does(cwd):
-    flags = ("search.py", "--dataset=mine.npz", "--rules=sgd,sam", "--trials=5", "--rungs=20x1,24x1", "--seeds=2")
-    flags += ("--factors=0.5,1", "--factor_rungs=24x2", "--batch_size=8", "--hidden_widths=3,4")
+    flags = ("search.py", "--dataset=mine.npz", "--rules=sgd,sam", "--trials=5", "--rungs=1,2", "--seeds=2")
+    flags += ("--factors=0.5,1", "--factor_rungs=2", "--batch_size=8", "--hidden_widths=3,4")
     done = ended(start(cwd, *flags, "--out_dir=two"))
     assert [status for status, *_ in done] == [0, 0], done
     alone(cwd, *flags, "--out_dir=one")

@@ -1,6 +1,7 @@
 """predictions.py and theory.py: a short run of each, and their verdicts on rows whose answer is known."""
 
 import json
+import pathlib
 
 import numpy as np
 import official_files as files
@@ -82,8 +83,8 @@ def test_a_manipulation_after_the_last_epoch_is_refused(predictions, images, tmp
 def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(predictions, losses, outcome):
     done = {"intact": [], "V̄ frozen at 1": [["freeze", "v_bar", 1]], "W̄ frozen at 1": [["freeze", "w_bar", 1]]}
     manifest = {
-        "data": {"mine": {"sizes": {"train": 33}}},
-        "cells": {"mine": {arm: {"protocol": {"interventions": what}} for arm, what in done.items()}},
+        "data": {"mine": {"sizes": {"train": 33}, "measure": "accuracy"}},
+        "cells": {"mine": {arm: {"title": arm, "protocol": {"interventions": what}} for arm, what in done.items()}},
     }
     rows = []
     for arm, change in (("intact", (0, 0, 0)), ("V̄ frozen at 1", losses), ("W̄ frozen at 1", (0, 0, 0))):
@@ -91,7 +92,8 @@ def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(predictions,
             accuracy = None if lost is None else (50 + seed - lost) / 100
             row = {"dataset": "mine", "arm": arm, "seed": seed, "epoch": 2, "test_accuracy": accuracy}
             rows.append(row | {"diverged": lost is None, "h_effective_rank": [4.0 if arm == "intact" else 6.0, 8.0]})
-    (verdict,) = predictions.judge(manifest, rows, "mine")  # W̄ is a comparison, no verdict
+    found = results.Results(pathlib.Path("out"), manifest, rows)
+    (verdict,) = predictions.judge(found, "mine")  # W̄ is a comparison, no verdict
     assert (verdict.claim, verdict.outcome) == ("predictions", outcome)
     assert "effective rank of H − intact: +1.00" in verdict.ours and "W̄ frozen at 1 − intact: +0.00" in verdict.ours
 

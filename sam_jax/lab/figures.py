@@ -134,11 +134,13 @@ def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("tes
         looks = {arm: style(arm, place) for place, arm in enumerate(every) if arm in results.arms(name)}
         for axis, split in zip(axes[:, column], splits, strict=True):
             accuracy(axis, results, name, looks, split)
-            axis.label_outer()
+            axis.set(xlabel="", ylabel="")  # at the edges alone; the scales differ, and stay
             lines, _ = axis.get_legend_handles_labels()
             handles |= {results.title(arm): line for arm, line in zip(looks, lines, strict=False)}
         lost = len(results.diverged_seeds(name))
         axes[0, column].set_title(name + (f" ({lost} diverged)" if lost else ""))
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
     for axis, split in zip(axes[:, 0], splits, strict=True):
         axis.set_ylabel(f"{split} accuracy (%)")
     columns = min(len(handles), 1 + 2 * len(names))

@@ -205,9 +205,15 @@ def measured(metrics: dict, place: int, lost: bool, labels: dict) -> dict:
 
 
 def file_name(job: Job, seeds: list[int]) -> str:
-    """Of trained circuits: the data set, the arm, and the seeds where they are not 0, 1, ..."""
+    """Of trained circuits: the data set, the arm, and the seeds where they are not 0, 1, ...
+
+    Seeds in a row are named by their first alone: the names of a hundred would be too long for a file.
+    """
     stem = "".join(c if c.isalnum() else "_" for c in job.name)
-    named = "" if seeds == list(range(len(seeds))) else f"_seeds_{'_'.join(map(str, seeds))}"
+    first, count = seeds[0], len(seeds)
+    named = f"_from_seed_{first}" if first else ""
+    if seeds != list(range(first, first + count)):
+        named = f"_seeds_{'_'.join(map(str, seeds))}"
     return f"{job.dataset.name}_{stem}{named}.msgpack"
 
 
