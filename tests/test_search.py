@@ -9,8 +9,10 @@ import numpy as np
 import official_files as files
 import pytest
 
+from sam_jax import inputs
+from sam_jax.data import datasets
 from sam_jax.experiments import search
-from sam_jax.lab import flags
+from sam_jax.lab import arms, flags
 from sam_jax.lab import search as lab_search
 
 SEARCH = pathlib.Path(__file__).parent.parent / "experiments" / "search.py"
@@ -103,3 +105,30 @@ def test_a_wrong_rung_gets_one_line(tmp_path):
     done = run("--rungs=1.5", "--out_dir=out", cwd=tmp_path)
     assert done.returncode == 1 and "a rung is '1.5', expected a number of epochs" in done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_process_that_is_ahead_takes_no_trial_from_the_others(monkeypatch, tmp_path):
+    """The second of two processes has done its trials, 1 and 3, before the first looks: 0, 2 and 4 are the first's."""
+    (tmp_path / "metrics.jsonl").touch()
+    (tmp_path / "manifest.json").write_text("{}")
+    dataset = datasets.load("digits")
+    experiment_options = flags.parse(search.EXPERIMENT, ["search.py", f"--out_dir={tmp_path}"])
+    protocol = {"epochs": 0, "warmup_epochs": 0.0, "evaluate_every": 0}
+    job = arms.settle(experiment_options, dataset, "sgd", arms.Arm("sgd", protocol=protocol))
+    data = inputs.Data({"train": None, "val": None}, None, None)
+    one = lab_search.Search(tmp_path, job, data, seeds=1, measure="accuracy", chance=10.0)
+    result = {"val_accuracy": 0.5, "diverged": False}
+    common = {"dataset": "digits", "arm": "sgd", "stage": "rung 0", "seed": 0}
+    one.rows = [common | result | {"trial": trial} for trial in (1, 3)]
+    trials, trained = [{"rate_w": float(place)} for place in range(5)], []
+
+    def train(job, given, data, seeds):
+        trained.extend(trial["rate_w"] for trial in given)
+        return [[result] for _ in given]
+
+    monkeypatch.setattr(lab_search, "trials_at_once", train)
+    monkeypatch.setattr(lab_search.processes, "share", lambda items: items[0::2])
+    monkeypatch.setattr(lab_search.processes, "wait", lambda ready: None)
+    monkeypatch.setattr(lab_search, "score", lambda rows, measure, chance: 0.0)
+    one.stage("rung 0", trials, epochs=1)
+    assert trained == [0.0, 2.0, 4.0]

@@ -197,4 +197,5 @@ def test_curves_have_a_row_for_each_split_and_a_column_for_each_data_set(tmp_pat
     figures.curves(tmp_path / "curves.png", results(rows), splits=("val",))
     assert [axis.get_title() for axis in kept[0].axes] == ["cifar10 (1 diverged)", "mnist (1 diverged)"]
     assert kept[0].axes[0].lines[0].get_ydata().round(9).tolist() == [41.0, 62.0]
+    assert all(axis.yaxis.get_tick_params()["labelleft"] for axis in kept[0].axes)  # each has a scale of its own
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -144,6 +144,7 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
     """This process's share of what is missing; waits for the others' and merges their rows."""
     asked = [(job.dataset.name, job.name, seed) for job in jobs for seed in range(options.seeds)]
     done = records.finished(*records.read(folder))
+    processes.meet("shared out")  # all know the same as done: one that was ahead would have changed it
     mine = set(processes.share([run for run in asked if run not in done]))
     seeds_of = [[s for s in range(options.seeds) if (job.dataset.name, job.name, s) in mine] for job in jobs]
     total = sum(job.protocol.epochs * len(seeds) for job, seeds in zip(jobs, seeds_of, strict=True))

@@ -131,7 +131,9 @@ class Search:
         job = self.job
         key = {"dataset": job.dataset.name, "arm": job.name, "stage": stage}
         missing = [place for place in range(len(trials)) if len(self.of(key, place)) < self.seeds]
-        if places := processes.share(missing):
+        # A share of all of them: what is missing differs between processes of which one is already ahead.
+        mine = processes.share(list(range(len(trials))))
+        if places := [place for place in missing if place in mine]:
             short = job.protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
             splits = {split: self.data.splits[split] for split in ("train", "val")}
             start, seeds = time.perf_counter(), list(range(self.seeds))
