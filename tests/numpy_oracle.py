@@ -76,7 +76,7 @@ def one_example(circuit, matrices, x, y, loss):
     w, w_bar, v, v_bar = (matrices[pathway] for pathway in ("w", "w_bar", "v", "v_bar"))
     top = len(circuit.widths)
     hidden = range(2, top)
-    gated = circuit.gate_postsynaptic
+    gated = circuit.gated
 
     # eq. (5), upstream. D_u h is φ(h) in a hidden layer and h itself at the pixels.
     h, sent_up = {1: x}, {1: x}
@@ -100,7 +100,7 @@ def one_example(circuit, matrices, x, y, loss):
 
     delta = {"w": {}, "w_bar": {}, "v": {}, "v_bar": {}}
     for layer in range(1, top):  # eq. (8)
-        if not gated:
+        if "w" not in gated:
             post = v_bar[layer] @ sent_down[layer + 1]
         elif circuit.downstream_activation == "gate":  # D_u and D_d are one gate here, and it acts once
             post = d_up[layer + 1] @ v_bar[layer] @ h_bar[layer + 1]
@@ -109,13 +109,13 @@ def one_example(circuit, matrices, x, y, loss):
         delta["w"][layer] = np.outer(post, sent_up[layer])
     for layer in hidden:  # eq. (9)
         post = v[layer] @ sent_up[layer]
-        if gated and circuit.downstream_activation in ("relu", "tanh"):
+        if "w_bar" in gated and circuit.downstream_activation in ("relu", "tanh"):
             post = np.diag(SLOPE[circuit.downstream_activation](h_bar[layer])) @ post
         delta["w_bar"][layer] = np.outer(post, sent_down[layer + 1])
     for layer in hidden:  # eq. (10)
-        delta["v"][layer] = np.outer(sent_down[layer] if gated else h_bar[layer], sent_up[layer])
+        delta["v"][layer] = np.outer(sent_down[layer] if "v" in gated else h_bar[layer], sent_up[layer])
     for layer in range(1, top - 1):  # eq. (11)
-        delta["v_bar"][layer] = np.outer(sent_up[layer + 1] if gated else h[layer + 1], sent_down[layer + 1])
+        delta["v_bar"][layer] = np.outer(sent_up[layer + 1] if "v_bar" in gated else h[layer + 1], sent_down[layer + 1])
     return h, h_bar, delta
 
 

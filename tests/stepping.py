@@ -41,10 +41,15 @@ def directions(circuit, synapses, x, labels, loss="cross_entropy"):
     return state, sj.local_update(circuit, state)
 
 
+def numbers(rates, decay=0.0, **more):
+    """A rule's numbers by name, from the rates of the four pathways."""
+    return {f"rate_{pathway}": rate for pathway, rate in rates._asdict().items()} | {"decay": decay} | more
+
+
 @functools.partial(jax.jit, static_argnums=(0, 6))
 def step(circuit, synapses, x, labels, rates, decay, loss="cross_entropy"):
     """The synapses after one step of eq. (8)-(11)."""
-    optimizer = sj.plasticity.optimizer(rates, decay, plastic=circuit.plastic)
+    optimizer = sj.plasticity.optimizer(numbers(rates, decay), plastic=circuit.plastic)
     _, grads = directions(circuit, synapses, x, labels, loss)
     updates, _ = optimizer.update(grads, optimizer.init(synapses), synapses)
     return optax.apply_updates(synapses, updates)

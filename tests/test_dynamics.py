@@ -13,7 +13,7 @@ import numpy as np
 import numpy_oracle
 import optax
 import pytest
-from stepping import LOSS_NAMES, assert_close, batch, directions
+from stepping import LOSS_NAMES, assert_close, batch, directions, numbers
 from stepping import synapses as random_synapses
 
 import sam_jax as sj
@@ -36,33 +36,33 @@ class Case:
         return f"{self.seed}-{c.activation}-{c.downstream_activation}-{'x'.join(map(str, c.widths))}"
 
 
-def draw(seed, downstream_activation, gate_postsynaptic, one_to_one, depth):
-    """A random circuit with these settings; the other settings are drawn."""
+def draw(seed, downstream_activation, gated, one_to_one, depth):
+    """A random circuit with these settings, S_post gated in all pathways, none, or some; the others are drawn."""
     draw = random.Random(seed)
     widths = tuple(draw.randint(3, 6) for _ in range(depth))
     feedback_weights = draw.choice(FEEDBACK_WEIGHTS + ("local",) * 3)
     downstream_widths = widths[1:-1]
     if not (one_to_one or downstream_activation == "gate" or feedback_weights != "local"):
         downstream_widths = tuple(width + draw.randint(-2, 2) for width in downstream_widths)
-    fixed = {"tied": ("w_bar",), "mirrored": ("w_bar",), "local": ()}[feedback_weights]
+    fixed = {"tied": ("w_bar",), "local": ()}[feedback_weights]
     free = [p for p in PATHWAYS if p not in fixed and not (one_to_one and p in ("v", "v_bar"))]
     circuit = sj.Circuit(
         widths,
         downstream_widths,
-        activation=ACTIVATIONS[seed % len(ACTIVATIONS)],
+        activation=ACTIVATIONS[(seed + 2 * (seed // 24)) % len(ACTIVATIONS)],  # relu or linear once at most
         downstream_activation=downstream_activation,
         one_to_one=one_to_one,
         feedback_weights=feedback_weights,
         plastic=tuple(free if draw.random() < 0.5 else draw.sample(free, draw.randint(0, len(free)))),
-        gate_postsynaptic=gate_postsynaptic,
+        gated={"all": PATHWAYS, "none": (), "some": draw.sample(PATHWAYS, draw.randint(1, 3))}[gated],
         error_signal=draw.choice(ERROR_SIGNALS + ("vector",) * 2),
     )
     return Case(circuit, draw.choice(LOSS_NAMES), draw.randint(1, 5), seed)
 
 
-TOPOLOGIES = list(itertools.product(DOWNSTREAM_ACTIVATIONS, (True, False), (True, False)))
-CASES = [draw(seed, *TOPOLOGIES[seed % 16], depth=4 + seed % 3) for seed in range(32)]
-CASES += [draw(seed, *TOPOLOGIES[seed % 16], depth=2 + seed % 2) for seed in range(32, 40)]  # no hidden layer, one
+TOPOLOGIES = list(itertools.product(DOWNSTREAM_ACTIVATIONS, ("all", "none", "some"), (True, False)))
+CASES = [draw(seed, *TOPOLOGIES[seed % 24], depth=4 + seed % 3) for seed in range(48)]
+CASES += [draw(seed, *TOPOLOGIES[seed % 24], depth=2 + seed % 2) for seed in range(48, 58)]  # no hidden layer, one
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -75,7 +75,9 @@ def test_one_step_matches_the_oracle(case, float64):
     @jax.jit
     def library(synapses):
         state, grads = directions(circuit, synapses, x, labels, case.loss)
-        optimizer = sj.plasticity.optimizer(rates, decay, plastic=circuit.plastic, schedule=lambda _: scale)
+        optimizer = sj.plasticity.optimizer(
+            numbers(rates, decay), plastic=circuit.plastic, schedule=lambda _: scale
+        )
         updates, _ = optimizer.update(grads, optimizer.init(synapses), synapses)
         return state.activity, grads, optax.apply_updates(synapses, updates)
 
@@ -100,8 +102,10 @@ def test_the_cases_cover_every_option():
     assert {c.feedback_weights for c in deep} == set(FEEDBACK_WEIGHTS)
     # D_d, S_post and topology in every combination, with a nonlinearity whose slope is not just 0 or 1
     smooth = [c for c in deep if c.activation not in ("relu", "linear")]
-    seen = {(c.downstream_activation, c.gate_postsynaptic, c.one_to_one) for c in smooth}
+    gating = {4: "all", 0: "none"}
+    seen = {(c.downstream_activation, gating.get(len(c.gated), "some"), c.one_to_one) for c in smooth}
     assert seen == set(TOPOLOGIES)
+    assert all({p in c.gated for c in deep if 0 < len(c.gated) < 4} == {True, False} for p in PATHWAYS)
     compared = {
         WIDTHS[1 + int(np.sign(down - up))]
         for c in deep
@@ -118,14 +122,14 @@ def test_init_has_the_standard_deviation_it_states(circuit):
     wide = dataclasses.replace(circuit, widths=(400, 300, 350, 200), downstream_widths=())
     if not circuit.one_to_one:
         wide = dataclasses.replace(wide, downstream_widths=(250, 450))
-    scales = sj.Synapses(0.5, 2.0, 3.0, 0.7)
+    scales = {"scale_w": 0.5, "scale_w_bar": 2.0, "scale_v": 3.0, "scale_v_bar": 0.7}
     synapses = jax.jit(sj.init, static_argnums=0)(wide, jax.random.key(0), scales).synapses
     assert jax.tree.map(jnp.shape, synapses) == wide.shapes
     for pathway in wide.stored:
         for matrix in getattr(synapses, pathway):
             # fan-in: the neurons that send. W̄ stands for a Wᵀ, whose W is sent to by W̄'s receivers.
             fan_in = matrix.shape[0 if pathway == "w_bar" else 1]
-            normal = np.asarray(matrix, float) * fan_in**0.5 / getattr(scales, pathway)
+            normal = np.asarray(matrix, float) * fan_in**0.5 / scales[f"scale_{pathway}"]
             sampling = 5 / normal.size**0.5  # five standard errors of a mean; of a deviation it is less
             assert abs(normal.mean()) < sampling
             assert abs(normal.std() - 1) < sampling

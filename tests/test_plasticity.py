@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from stepping import assert_close
+from stepping import assert_close, numbers
 from stepping import synapses as random_synapses
 
 import sam_jax as sj
@@ -40,10 +40,6 @@ def by_hand(rates, decays, factors=(1.0, 1.0, 1.0), plastic=PATHWAYS):
                 for m, d in zip(after[pathway], descent[pathway], strict=True)
             )
     return sj.Synapses(**after)
-
-
-def numbers(rates, decay=0.0, **more):
-    return {f"rate_{pathway}": rate for pathway, rate in rates._asdict().items()} | {"decay": decay} | more
 
 
 def uniform(number):

@@ -93,7 +93,7 @@ def top_updates(circuits, synapses, x, labels):
 @every_activation
 def test_every_rule_gives_the_top_matrix_its_gradient(activation):
     # The streams meet one to one at the output, so that the top W sees ε itself whatever the feedback.
-    circuits = [rule((4, 5, 3), activation=activation) for rule in sj.RULES.values()]
+    circuits = [sj.RULES[rule]((4, 5, 3), activation=activation) for rule in sj.rules.TABLE1]
     top, exact = top_updates(circuits, random_synapses(sj.sam((4, 5, 3))), *batch(circuits[0]))
     for update in top:
         assert_close(update, exact)
@@ -102,9 +102,9 @@ def test_every_rule_gives_the_top_matrix_its_gradient(activation):
 @pytest.mark.parametrize("error_signal", ERROR_SIGNALS)
 def test_every_option_gives_the_top_matrix_its_gradient(error_signal):
     circuits = [
-        sj.sam((4, 5, 3), downstream_activation=name, gate_postsynaptic=gated, error_signal=error_signal)
+        sj.sam((4, 5, 3), downstream_activation=name, gated=gated, error_signal=error_signal)
         for name in DOWNSTREAM_ACTIVATIONS
-        for gated in (True, False)
+        for gated in (sj.PATHWAYS, ("w",), ())
     ]
     top, exact = top_updates(circuits, random_synapses(circuits[0]), *batch(circuits[0]))
     for update in top:
