@@ -14,7 +14,11 @@ import sam_jax as sj
 from sam_jax.circuit import ACTIVATIONS
 
 pytestmark = pytest.mark.usefixtures("float64")
-mirror = functools.partial(jax.jit, static_argnames=("circuit", "batch_size", "steps"))(sj.mirror)
+mirror = functools.partial(jax.jit, static_argnums=0)(sj.rules.mirror.mirror)
+
+
+def numbers(noise_std, rate, decay):
+    return {"mirror_noise_std": noise_std, "mirror_rate": rate, "mirror_decay": decay}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -23,17 +27,16 @@ def test_the_recursion(activation, one_to_one, monkeypatch):
     # y = φ(W ξ), W̄ <- (1-λ) W̄ + η_B ξ yᵀ averaged over the batch; the output layer is linear.
     circuit = sj.wm((3, 5, 4, 2), activation=activation, one_to_one=one_to_one)
     state = sj.State(random_synapses(circuit), sj.Activity(("left alone",)))
-    settings = sj.Mirroring(noise_std=0.7, rate=0.3, decay=0.1)
-    noise = {width: np.random.default_rng(width).normal(size=(6, width)) for width in (5, 4)}
+    noise = {width: np.random.default_rng(width).normal(size=(256, width)) for width in (5, 4)}
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, *_: jnp.asarray(noise[shape[1]]))
-    after = sj.mirror(circuit, state, jax.random.key(0), settings, batch_size=6, steps=2)
+    after = sj.rules.mirror.mirror(circuit, state, jax.random.key(0), numbers(0.7, rate=0.3, decay=0.1), steps=2)
 
     phi = [numpy_oracle.PHI[activation], numpy_oracle.PHI["linear"]]
     for i, width in enumerate((5, 4)):
         expected, matrix = np.asarray(state.synapses.w_bar[i]), np.asarray(state.synapses.w[i + 1])
         for _ in range(2):
             products = [np.outer(0.7 * xi, phi[i](matrix @ (0.7 * xi))) for xi in noise[width]]
-            expected = (1 - 0.1) * expected + 0.3 * sum(products) / 6
+            expected = (1 - 0.1) * expected + 0.3 * sum(products) / 256
         assert_close(after.synapses.w_bar[i], expected)
     assert after.activity is state.activity
     for pathway in ("w", "v", "v_bar"):
@@ -51,10 +54,9 @@ def test_where_it_settles(activation):
     Cauchy-Schwarz gives Var(ξ y) <= sqrt(E ξ⁴ E z⁴) = 3 σ² s², or for the sigmoid E ξ² = σ².
     """
     circuit = sj.wm((3, 5, 4, 2), activation=activation)
-    sigma, eta, decay, examples = 0.8, 0.05, 0.05, 512
+    sigma, eta, decay, examples = 0.8, 0.05, 0.05, sj.rules.mirror.BATCH
     state = sj.State(random_synapses(circuit))
-    settings = sj.Mirroring(sigma, eta, decay)
-    after = mirror(circuit, state, jax.random.key(1), settings, batch_size=examples, steps=500)  # 0.95^500 = 7e-12
+    after = mirror(circuit, state, jax.random.key(1), numbers(sigma, eta, decay), 500)  # 0.95^500 = 7e-12
 
     points, weights = np.polynomial.hermite_e.hermegauss(80)
     for i, phi in enumerate((activation, "linear")):
@@ -70,13 +72,14 @@ def test_where_it_settles(activation):
         assert np.abs(expected).max() > 10 * sampling.max()  # so that a wrong factor would be seen
 
 
-def test_noise_is_fresh_for_each_step_layer_and_key():
-    # Linear, one example, no decay: a step adds η ξ (W ξ)ᵀ, of rank one; n different ones add rank n.
+def test_noise_is_fresh_for_each_step_layer_and_key(monkeypatch):
+    # Linear, one row of noise, no decay: a step adds η ξ (W ξ)ᵀ, of rank one; n different ones add rank n.
+    monkeypatch.setattr(sj.rules.mirror, "BATCH", 1)
     circuit = sj.wm((3, 6, 6, 6), activation="linear")
     eye = (jnp.eye(6),) * 2
     state = sj.State(sj.Synapses(w=(jnp.ones((6, 3)), *eye), w_bar=tuple(jnp.zeros((6, 6)) for _ in eye)))
     results = [
-        mirror(circuit, state, jax.random.key(key), sj.Mirroring(1.0, 1.0, 0.0), batch_size=1, steps=3).synapses.w_bar
+        sj.rules.mirror.mirror(circuit, state, jax.random.key(key), numbers(1.0, 1.0, 0.0), 3).synapses.w_bar
         for key in (0, 1)
     ]
     for w_bar in results:
@@ -88,12 +91,23 @@ def test_noise_is_fresh_for_each_step_layer_and_key():
 def test_no_steps_change_nothing():
     circuit = sj.wm((3, 5, 2))
     state = sj.State(random_synapses(circuit))
-    after = mirror(circuit, state, jax.random.key(0), sj.Mirroring(), batch_size=4, steps=0)
-    assert_close(after, state, 0.0)
+    assert_close(mirror(circuit, state, jax.random.key(0), numbers(1.0, 0.02, 0.01), 0), state, 0.0)
 
 
-@pytest.mark.parametrize("rule", ["sgd", "fa", "kp", "sam"])
-def test_only_a_mirrored_circuit_mirrors(rule):
-    circuit = sj.RULES[rule]((3, 5, 2))
-    with pytest.raises(ValueError, match=f"feedback_weights is '{circuit.feedback_weights}', expected 'mirrored'"):
-        sj.mirror(circuit, sj.State(sj.Synapses()), jax.random.key(0), sj.Mirroring(), batch_size=4, steps=1)
+@pytest.mark.parametrize("circuit", [sj.sgd((3, 5, 2)), sj.sam((3, 5, 2), (4,))], ids=["tied", "another width"])
+def test_only_feedback_of_the_transposes_shape_can_mirror(circuit):
+    state = sj.State(random_synapses(circuit))
+    with pytest.raises(ValueError, match=r"w_bar has shapes .*, expected those of the transposed w, \[\(5, 2\)\]"):
+        sj.rules.mirror.mirror(circuit, state, jax.random.key(0), numbers(1.0, 0.02, 0.01), 1)
+
+
+def test_the_rule_mirrors_before_training_and_after_each_update():
+    # So many steps of its numbers, traced; and W̄ is where those steps take what the circuit drew.
+    circuit, key = sj.wm((3, 5, 4, 2)), jax.random.key(2)
+    settled = sj.wm.settle({"mirror_steps_before": 7.0, "mirror_steps_after": 3.0})
+    drawn = sj.init(circuit, key, settled)
+    before = sj.wm.init(circuit, key, settled)
+    assert_close(before, mirror(circuit, drawn, jax.random.fold_in(key, 1), settled, 7))
+    after = sj.wm.after(circuit, before, jax.random.key(3), settled)
+    assert_close(after, mirror(circuit, before, jax.random.key(3), settled, 3))
+    assert np.abs(after.synapses.w_bar[0] - before.synapses.w_bar[0]).max() > 1e-3
