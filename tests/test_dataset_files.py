@@ -84,7 +84,7 @@ def test_loading_imports_neither_tfds_nor_scipy_nor_scikit_learn(tmp_path):
     train = test = files.examples(20, (5, 9, 1), 3)
     path = files.write_npz(tmp_path / "own.npz", train, test)
     code = (
-        "import sys; from sam_jax import datasets; before = set(sys.modules);"
+        "import sys; from sam_jax.data import datasets; before = set(sys.modules);"
         f"datasets.load({str(path)!r}); new = set(sys.modules) - before;"
         "assert 'tensorflow_datasets' not in sys.modules;"
         "assert not [m for m in new if m.split('.')[0] in ('scipy', 'sklearn')], new"

@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 import sam_jax as sj
-from sam_jax import devices, inputs, losses, sweep, training
+from sam_jax import devices, inputs, losses, training
 from sam_jax.data import datasets
 
 
 def protocol(rule, epochs=2):
-    return training.Protocol(sj.RULES[rule]((64, 9, 8, 10)), losses.cross_entropy, 300, epochs, mirror_steps_before=5)
+    rule = sj.RULES[rule]
+    return training.Protocol(rule.functions, rule((64, 9, 8, 10)), losses.cross_entropy, 300, epochs)
 
 
 def trained(rule, seeds):
-    """The synapses and metrics of sensible settings, one for each block of equal seeds, after two epochs."""
-    data, row = inputs.place(datasets.load("digits")), sj.RULES[rule]
-    decay = np.linspace(1e-4, 1e-2, len(seeds))
-    *_, (_, runs, metrics) = training.train(
-        protocol(rule), training.Settings(row.rates, decay, row.scales), data, list(seeds)
-    )
+    """The synapses and metrics of sensible numbers, others for each run, after two epochs."""
+    data = inputs.place(datasets.load("digits"))
+    numbers = sj.RULES[rule].settle({"decay": np.linspace(1e-4, 1e-2, len(seeds))})
+    if rule == "wm":
+        numbers["mirror_steps_before"] = 5
+    *_, (_, runs, metrics) = training.train(protocol(rule), numbers, data, list(seeds))
     assert len(runs.diverged) == len(seeds) and not runs.diverged.any()
     return runs.synapses, metrics
 
@@ -43,16 +44,15 @@ def test_runs_over_two_devices_equal_runs_on_one_bit_for_bit(rule, seeds, monkey
 @pytest.mark.parametrize("seeds", [(0, 1), (0, 1, 2)], ids=str)
 def test_the_devices_exchange_nothing(seeds):
     """No collective operation in either program, nor in what drops the padding."""
-    data, row = inputs.place(datasets.load("digits")), sj.RULES["sam"]
+    data = inputs.place(datasets.load("digits"))
     placed = devices.layout(list(seeds), 2)
     data = devices.everywhere(data, placed)
     keys = devices.padded(jax.random.split(jax.random.key(0), len(seeds)), placed)
-    settings = training.Settings(row.rates, row.decay, row.scales)
-    settings = jax.tree.map(lambda number: jax.numpy.full(len(keys), number, float), settings)
-    begin = training.start_runs.lower(protocol("sam"), placed, settings, data, keys).compile()
-    runs, _ = training.start_runs(protocol("sam"), placed, settings, data, keys)
+    numbers = {name: jax.numpy.full(len(keys), number, float) for name, number in sj.sam.settle().items()}
+    begin = training.start_runs.lower(protocol("sam"), placed, numbers, data, keys).compile()
+    runs, _ = training.start_runs(protocol("sam"), placed, numbers, data, keys)
     epochs = jax.numpy.array([1, 2])
-    go_on = training.advance_runs.lower(protocol("sam"), placed, settings, data, runs, epochs).compile()
+    go_on = training.advance_runs.lower(protocol("sam"), placed, numbers, data, runs, epochs).compile()
     for program in (begin, go_on):
         text = program.as_text()
         assert not any(word in text for word in ("all-gather", "all-reduce", "all-to-all", "collective-permute"))
@@ -62,14 +62,14 @@ def test_the_devices_exchange_nothing(seeds):
 
 
 def test_two_devices_hold_half_of_the_runs_each():
-    data, row = inputs.place(datasets.load("digits")), sj.RULES["sgd"]
-    for _, runs, _ in training.train(protocol("sgd"), training.Settings(row.rates, 0.0, row.scales), data, [0, 1]):
+    data = inputs.place(datasets.load("digits"))
+    for _, runs, _ in training.train(protocol("sgd"), sj.sgd.settle(), data, [0, 1]):
         shards = runs.synapses.w[0].addressable_shards
         assert [shard.data.shape for shard in shards] == [(1, 9, 64)] * 2
         assert len({shard.device for shard in shards}) == 2
 
 
-@pytest.mark.parametrize(("rule", "seeds"), [(rule, (3, 4, 3, 4)) for rule in sj.RULES] + [("wm", (5, 6, 7))], ids=str)
+@pytest.mark.parametrize(("rule", "seeds"), [(rule, (3, 4, 3, 4)) for rule in sj.rules.TABLE1] + [("wm", (5, 6, 7))], ids=str)
 def test_runs_side_by_side_equal_runs_one_after_the_other(rule, seeds, monkeypatch):
     """An accelerator's vmap, over seeds and over the settings that share a seed's batches, up to float32's rounding."""
     after = trained(rule, seeds)
@@ -126,12 +126,12 @@ def test_layouts_hold_every_run_and_leave_no_device_empty():
 FOUR = """
 import json, sys
 import numpy as np, jax
-from sam_jax import RULES, inputs, losses, training
+from sam_jax import inputs, losses, sam, training
 from sam_jax.data import datasets
-row, data = RULES["sam"], inputs.place(datasets.load("digits"))
-fixed = training.Protocol(row((64, 9, 8, 10)), losses.cross_entropy, 300, 1)
-settings = training.Settings(row.rates, np.linspace(1e-4, 1e-2, 10), row.scales)
-*_, (_, runs, _) = training.train(fixed, settings, data, [0, 1] * 5)
+data = inputs.place(datasets.load("digits"))
+fixed = training.Protocol(sam.functions, sam((64, 9, 8, 10)), losses.cross_entropy, 300, 1)
+numbers = sam.settle({"decay": np.linspace(1e-4, 1e-2, 10)})
+*_, (_, runs, _) = training.train(fixed, numbers, data, [0, 1] * 5)
 total = [np.asarray(leaf).tobytes().hex()[:4000] for leaf in jax.tree.leaves(runs.synapses)]
 print(json.dumps([jax.local_device_count(), total]))
 """
@@ -151,11 +151,3 @@ def test_four_virtual_devices_equal_one():
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout))
     assert (found[0][0], found[1][0]) == (4, 1) and found[0][1] == found[1][1]
-
-
-def test_a_sweep_over_devices_gives_each_setting_its_own_results():
-    data = inputs.place(datasets.load("digits"))
-    settings = [sweep.settings_of("sgd", {"rate_w": rate}) for rate in (0.001, 0.1, 1e6)]
-    low, high, lost = sweep.trials_at_once(protocol("sgd", 6), settings, data, [0, 1])
-    assert all(a["test_accuracy"] < b["test_accuracy"] for a, b in zip(low, high, strict=True))
-    assert all(result["diverged"] for result in lost)

@@ -22,7 +22,7 @@ def test_feedback_equal_to_the_transpose_has_no_angle_and_its_own_scale():
     random = np.random.default_rng(0)
     w = tuple(jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((5, 7), (4, 5), (3, 4)))
     synapses = sj.Synapses(w=w, w_bar=tuple(2.5 * matrix.T for matrix in w[1:]))
-    found = probes.alignment(sj.fa((7, 5, 4, 3)), synapses)
+    found = probes.alignment(synapses)
     assert set(found) == {"w_bar_angle", "w_bar_norm_ratio"}
     np.testing.assert_allclose(found["w_bar_angle"], [0, 0], atol=0.05)
     np.testing.assert_allclose(found["w_bar_norm_ratio"], [2.5, 2.5], rtol=1e-6)
@@ -31,14 +31,13 @@ def test_feedback_equal_to_the_transpose_has_no_angle_and_its_own_scale():
 def test_interstream_pathways_are_compared_and_unequal_widths_are_not():
     v = (jnp.eye(2, 3),)
     synapses = sj.Synapses(w=(jnp.ones((3, 4)), jnp.ones((5, 3))), w_bar=(jnp.ones((2, 5)),), v=v, v_bar=(-v[0].T,))
-    found = probes.alignment(sj.sam((4, 3, 5), (2,)), synapses)
+    found = probes.alignment(synapses)
     assert set(found) == {"v_angle"}  # W̄ is 2 x 5, Wᵀ 3 x 5
     np.testing.assert_allclose(found["v_angle"], [180.0], atol=0.05)
 
 
 def test_a_rule_without_feedback_matrices_has_nothing_to_compare():
-    circuit = sj.sgd((4, 3, 2))
-    assert probes.alignment(circuit, sj.Synapses(w=(jnp.ones((3, 4)), jnp.ones((2, 3))))) == {}
+    assert probes.alignment(sj.Synapses(w=(jnp.ones((3, 4)), jnp.ones((2, 3))))) == {}
 
 
 def orthogonal(width, seed=0):
