@@ -9,7 +9,8 @@ import numpy as np
 import official_files as files
 import pytest
 
-from sam_jax import inputs
+import sam_jax as sj
+from sam_jax import footprint, inputs, training
 from sam_jax.data import datasets
 from sam_jax.experiments import search
 from sam_jax.lab import arms, flags
@@ -105,6 +106,78 @@ def test_a_wrong_rung_gets_one_line(tmp_path):
     done = run("--rungs=1.5", "--out_dir=out", cwd=tmp_path)
     assert done.returncode == 1 and "a rung is '1.5', expected a number of epochs" in done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rule", sj.RULES.values(), ids=sj.RULES)
+def test_trials_lie_in_the_rules_space_and_more_trials_keep_the_first(rule):
+    trials = lab_search.sample(rule, 40)
+    assert trials[:7] == lab_search.sample(rule, 7) and len({tuple(t.items()) for t in trials}) == 40
+    for name, (low, high) in rule.space.items():
+        number, _, base = name.partition("/")
+        values = [t[number] / (t[base] if base else 1.0) for t in trials]
+        assert low * 0.998 <= min(values) and max(values) <= high * 1.002  # four significant digits
+        below = sum(v < (low * high) ** 0.5 for v in values)  # half lies below the middle of the log scale
+        assert 12 <= below <= 28
+
+
+def test_ratios_are_multiplied_out():
+    point = {"rate_w": 0.2, "rate_v/rate_w": 0.5, "decay/rate_w": 1e-3, "scale_w": 0.7}
+    assert lab_search.numbers_of(point) == {"rate_w": 0.2, "rate_v": 0.1, "decay": 2e-4, "scale_w": 0.7}
+
+
+def test_a_factor_scales_rates_and_decay_alone():
+    numbers = {"rate_w": 0.2, "decay": 2e-4, "scale_w": 0.7, "mirror_rate": 0.02, "mirror_decay": 0.01}
+    halved = {"rate_w": 0.1, "decay": 1e-4, "scale_w": 0.7, "mirror_rate": 0.02, "mirror_decay": 0.01}
+    assert lab_search.scaled(sj.wm, numbers, 0.5) == halved
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The data set, and its training and validation splits on the device."""
+    dataset = datasets.load("digits")
+    data = inputs.place(dataset)
+    return dataset, data._replace(splits={split: data.splits[split] for split in ("train", "val")})
+
+
+def job_of(digits, rule, *given, **protocol):
+    options = flags.parse(search.EXPERIMENT, ["search.py", f"--rules={rule}", "--hidden_widths=9,8", *given])
+    return arms.settle(options, digits[0], rule, arms.Arm(rule, protocol={"warmup_epochs": 0.0} | protocol))
+
+
+def test_many_trials_at_once_are_the_single_runs_in_one_program(digits):
+    job, (_, data) = job_of(digits, "sam", "--batch_size=100", epochs=3, evaluate_every=3), digits
+    trials = [{"rate_w": rate, "scale_w": 1.3} for rate in (0.1, 0.4, 1e6)]
+    before = training.advance_runs._cache_size()
+    found = lab_search.trials_at_once(job, trials, data, [3, 4])
+    assert training.advance_runs._cache_size() == before + 1
+    for trial, results in zip(trials, found, strict=True):
+        for seed, result in zip((3, 4), results, strict=True):
+            *_, (_, runs, metrics) = training.train(job.protocol, sj.sam.settle(trial), data, [seed])
+            assert result["diverged"] == bool(runs.diverged[0])
+            if not result["diverged"]:
+                assert result["val_accuracy"] == float(metrics["val"].accuracy[0])
+    assert [r["diverged"] for r in found[2]] == [True, True] and found[2][0]["val_accuracy"] is None
+
+
+def test_trials_in_chunks_are_the_trials_at_once(digits, monkeypatch):
+    job, (_, data) = job_of(digits, "sgd", epochs=2), digits
+    trials = [{"rate_w": rate} for rate in (0.01, 0.1, 0.3, 0.5, 0.6)]
+    together = lab_search.trials_at_once(job, trials, data, [0, 1])
+    counts, plain = [], training.train
+    monkeypatch.setattr(training, "train", lambda p, n, d, seeds: counts.append(len(seeds)) or plain(p, n, d, seeds))
+    needed = job.need()
+    monkeypatch.setattr(footprint, "free", lambda: int(2.5 * needed.run / footprint.SHARE))
+    assert lab_search.trials_at_once(job, trials, data, [0, 1]) == together
+    assert counts == [4, 4, 2]  # two runs on each of two devices
+
+
+def test_a_diverged_seed_counts_as_chance():
+    alive, lost = {"diverged": False, "val_accuracy": 0.7}, {"diverged": True, "val_accuracy": None}
+    assert np.isclose(lab_search.score([alive, alive, lost], "accuracy", 10.0), (70 + 70 + 10) / 3)
+
+
+def test_the_best_go_on_and_ties_go_to_the_earlier():
+    assert lab_search.survivors([0.2, 0.5, 0.5, 0.1, 0.9], 3) == [4, 1, 2]
 
 
 def test_a_process_that_is_ahead_takes_no_trial_from_the_others(monkeypatch, tmp_path):
