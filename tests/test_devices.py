@@ -69,7 +69,9 @@ def test_two_devices_hold_half_of_the_runs_each():
         assert len({shard.device for shard in shards}) == 2
 
 
-@pytest.mark.parametrize(("rule", "seeds"), [(rule, (3, 4, 3, 4)) for rule in sj.rules.TABLE1] + [("wm", (5, 6, 7))], ids=str)
+@pytest.mark.parametrize(
+    ("rule", "seeds"), [(rule, (3, 4, 3, 4)) for rule in sj.rules.TABLE1] + [("wm", (5, 6, 7))], ids=str
+)
 def test_runs_side_by_side_equal_runs_one_after_the_other(rule, seeds, monkeypatch):
     """An accelerator's vmap, over seeds and over the settings that share a seed's batches, up to float32's rounding."""
     after = trained(rule, seeds)

@@ -75,9 +75,7 @@ def test_one_step_matches_the_oracle(case, float64):
     @jax.jit
     def library(synapses):
         state, grads = directions(circuit, synapses, x, labels, case.loss)
-        optimizer = sj.plasticity.optimizer(
-            numbers(rates, decay), plastic=circuit.plastic, schedule=lambda _: scale
-        )
+        optimizer = sj.plasticity.optimizer(numbers(rates, decay), plastic=circuit.plastic, schedule=lambda _: scale)
         updates, _ = optimizer.update(grads, optimizer.init(synapses), synapses)
         return state.activity, grads, optax.apply_updates(synapses, updates)
 

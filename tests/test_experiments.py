@@ -137,14 +137,14 @@ def test_multi_label_images_are_measured_by_auc_too(tmp_path):
 
 
 WRONG = [
-    (("--rules=sgd,smm",), "rule 'smm' is unknown (did you mean sam?), expected sgd, fa, wm, kp, sam"),
+    (("--rules=sgd,smm",), "rule 'smm' is unknown (did you mean sam?), expected one of sgd, fa, wm, kp, sam, dfa"),
     (("--dataset=cifar",), "unknown data set 'cifar'; nearest: cifar10"),
     (("--dataset=missing.npz",), "missing.npz: expected an npz file, found none"),
-    (("--hidden_widths=20,-3",), "'-3' is no width, expected positive whole numbers"),
+    (("--hidden_widths=20,-3",), "--hidden_widths has '-3', expected positive whole numbers, as in 200,200,200"),
     (("--downstream_widths=20",), "downstream_widths has 1 entries, expected 3 (one for each hidden layer)"),
     (
         ("--rules=sgd,fa", "--downstream_widths=9,9,9"),
-        "--downstream_widths is for sam alone, and sam is not among --rules: leave it out",
+        "--downstream_widths: no rule here (sgd, fa) has downstream neurons of its own: leave it out",
     ),
     (("--epochs=0",), "flag --epochs=0: 0 is not a positive integer"),
     (("--train_images=1296",), "--train_images is 1296, but digits has 1295 training images"),

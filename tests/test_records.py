@@ -153,7 +153,7 @@ def test_another_number_format_of_the_folder_is_refused_whatever_its_arms(tmp_pa
     folder = open_run(tmp_path / "run", CELLS, {"numerics": {"precision": "highest", "x64": False}})
     before = contents(folder)
     for cells in (CELLS, {"mine": {"fa": cell()}}):
-        with pytest.raises(FileExistsError, match="with x64 whose value is False, now True"):
+        with pytest.raises(FileExistsError, match="holds an experiment whose x64 is False, now True"):
             check(folder, cells, numerics={"precision": "highest", "x64": True})
     check(folder, CELLS, numerics={"precision": "highest", "x64": False})
     assert contents(folder) == before

@@ -1,58 +1,49 @@
-"""The runner: what is in the folder is not computed again, and stopping and going on gives what one go gives."""
+"""Runs and their folder: what is there is not computed again, and stopping and going on gives what one go gives."""
 
 import json
-import pathlib
-import sys
 
-import numpy as np
+import official_files as files
 import pytest
-from absl.testing import flagsaver
 
-from sam_jax import interventions, training
-from sam_jax.lab import records
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "experiments"))
-import options
-import runner
-
-if not options.FLAGS.is_parsed():
-    options.FLAGS(["test"])
+import sam_jax as sj
+from sam_jax import interventions, lab, training
+from sam_jax.lab import flags, records
 
 ARMS = {
-    "sgd": runner.Arm("sgd"),
-    "half": runner.Arm("sgd", {"widths": (2,)}, {"rate_w": 0.05}, {"batch_size": 8}),
+    "sgd": lab.Arm("sgd"),
+    "half": lab.Arm("sgd", "", {"widths": (2,)}, {"rate_w": 0.05}, {"batch_size": 8}),
 }
 
 
 def images(path, seed=0):
-    random = np.random.default_rng(seed)
-    arrays = {}
-    for split, n in (("train", 24), ("val", 6), ("test", 6)):
-        arrays[f"{split}_images"] = random.integers(256, size=(n, 2, 2, 1), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(n) % 2).astype(np.uint8)
-    np.savez(path, **arrays)
-    return path
+    """24, 6 and 6 images of 2 x 2 pixels, two classes."""
+    splits = [files.examples(n, (2, 2, 1), 2, seed + place) for place, n in enumerate((24, 6, 6))]
+    return files.write_npz(path, splits[0], splits[2], splits[1])
+
+
+def experiment(arms=ARMS, probe=lab.arms.align, **defaults):
+    """One whose arms are these, and that makes nothing of its results."""
+    return lab.Experiment("mine", lambda options, dataset: arms, lambda results: None, probe=probe, defaults=defaults)
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """`run(folder, seeds=2, arms=ARMS, ...)` runs arms on one's own images: (the folder, which seeds were trained)."""
     images(tmp_path / "mine.npz")
-    monkeypatch.setattr(options, "CONFIGS", tmp_path)
     trained, plain = [], training.train
 
-    def spy(protocol, settings, data, seeds):
+    def spy(protocol, numbers, data, seeds):
         trained.append(tuple(seeds))
-        return plain(protocol, settings, data, seeds)
+        return plain(protocol, numbers, data, seeds)
 
     monkeypatch.setattr(training, "train", spy)
 
-    def start(folder="out", arms=ARMS, **flags):
+    def start(folder="out", arms=ARMS, probe=lab.arms.align, **given):
         trained.clear()
-        flags = {"seeds": "2", "epochs": "2", "batch_size": "12", "hidden_widths": "3"} | flags
-        with flagsaver.as_parsed(dataset=str(tmp_path / "mine.npz"), out_dir=str(tmp_path / folder), **flags):
-            found = runner.run(lambda dataset: arms)
-        return found, list(trained)
+        given = {"seeds": "2", "epochs": "2", "batch_size": "12", "hidden_widths": "3"} | given
+        given |= {"dataset": tmp_path / "mine.npz", "out_dir": tmp_path / folder}
+        lab.main(experiment(arms, probe), ["mine.py", *(f"--{name}={value}" for name, value in given.items())])
+        return tmp_path / folder, list(trained)
 
     return start
 
@@ -71,7 +62,7 @@ def test_an_arm_reaches_what_is_trained_and_what_the_manifest_says(run):
     manifest, rows = records.read(run()[0])
     sgd, half = (manifest["cells"]["mine"][name] for name in ARMS)
     assert (sgd["circuit"]["widths"], half["circuit"]["widths"]) == ([4, 3, 2], [4, 2, 2])
-    assert (sgd["settings"]["rates"]["w"], half["settings"]["rates"]["w"]) == (0.1, 0.05)
+    assert (sgd["numbers"]["rate_w"], half["numbers"]["rate_w"]) == (0.1, 0.05)
     assert (sgd["protocol"]["batch_size"], half["protocol"]["batch_size"]) == (12, 8)
     assert (sgd["rule"], sgd["images"], sgd["protocol"]["loss"]) == ("sgd", 24, "cross_entropy")
     assert [records.run_of(row) for row in rows[:2]] == [("mine", "sgd", 0), ("mine", "sgd", 1)]
@@ -123,7 +114,7 @@ def test_an_unfinished_epoch_begins_again_from_the_start(run):
     ("change", "line"),
     [
         ({"epochs": "5"}, "mine, sgd whose protocol.epochs is 2, now 5"),
-        ({"rate_w": "0.25"}, "mine, sgd whose settings.rates.w is 0.1, now 0.25"),
+        ({"rate_w": "0.25"}, "mine, sgd whose numbers.rate_w is 0.1, now 0.25"),
         ({"train_images": "20"}, "mine, sgd whose images is 24, now 20"),
         ({"hidden_widths": "4"}, "mine, sgd whose circuit.widths is [4, 3, 2], now [4, 4, 2]"),
     ],
@@ -154,49 +145,40 @@ def test_other_images_of_the_same_name_are_refused_and_nothing_on_disk_changes(r
 def test_another_precision_is_refused_and_nothing_on_disk_changes(run):
     folder, _ = run()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(SystemExit, match="holds runs with --precision=highest: give another folder"):
+    with pytest.raises(SystemExit, match="holds an experiment whose precision is highest, now BF16_BF16_F32"):
         run(arms={"another": ARMS["half"]}, precision="BF16_BF16_F32")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_probe_adds_its_columns_at_every_evaluation_under_interventions_too(tmp_path, run, monkeypatch):
+def test_a_probe_adds_its_columns_at_every_evaluation_under_interventions_too(run):
     """The probe is given the synapses: 0.5 ‖W‖² of the silenced top of a net by hand, from the saved matrices."""
     begun = (interventions.parse("lesion", "w@1"),)
-    arms = {"cut": runner.Arm("sgd", protocol={"interventions": begun, "evaluate_every": 2})}
-
-    def probe(protocol, settings, data, synapses):
-        return {"squares": sum((w**2).sum() for w in synapses.w) / 2, "rate": settings.rates.w}
-
-    monkeypatch.setattr(runner.run, "__defaults__", (probe,))
-    folder, _ = run(arms=arms, epochs="3", save_synapses="true")
+    arms = {"cut": lab.Arm("sgd", protocol={"interventions": begun, "evaluate_every": 2})}
+    folder, _ = run(arms=arms, probe=squares, epochs="3", save_synapses="true")
     manifest, rows = records.read(folder)
     seed0 = [row for row in rows if row["seed"] == 0]
     assert [row["epoch"] for row in seed0] == [0, 1, 2, 3]  # 1: when it begins; 3: the last
     assert [row["squares"] > 0 for row in seed0] == [True, True, False, False]
     assert manifest["cells"]["mine"]["cut"]["protocol"]["interventions"] == [["lesion", "w", 1]]
-    protocol = training.Protocol(options.make_circuit("sgd", 4, 2, widths=(3,)), None, 12, 3)
-    saved = records.load_synapses(folder / "mine_cut.msgpack", protocol.circuit)
-    assert [w.shape for w in saved.w] == [(2, 3, 4), (2, 2, 3)] and not any(w.any() for w in saved.w)
+    saved = sj.restore(folder / "mine_cut.msgpack")
+    assert [w.shape for w in saved.synapses.w] == [(2, 3, 4), (2, 2, 3)]
+    assert not any(w.any() for w in saved.synapses.w)
 
 
-def test_an_experiments_defaults_give_way_to_the_command_line(monkeypatch, tmp_path):
-    seen = []
+def squares(job, data, synapses):
+    """½ ‖W‖², of everything that is given."""
+    assert job.rule is sj.sgd and set(data.splits) == {"train", "val", "test"}
+    return {"squares": sum((w**2).sum() for w in synapses.w) / 2}
 
-    def make(folder):
-        seen.append((options.FLAGS.epochs, options.FLAGS.dataset, options.FLAGS.seeds))
 
-    def app(started):  # absl's app.run, without ending the process
-        options.FLAGS.unparse_flags()
-        started(options.FLAGS(["script", "--seeds=4"]))
-
-    monkeypatch.setattr(runner.app, "run", app)
-    with flagsaver.flagsaver():
-        runner.main_of(lambda: tmp_path, make, epochs=7, dataset=["mnist"], seeds=3)
-    assert seen == [(7, ["mnist"], 4)]
+def test_an_experiments_defaults_give_way_to_the_command_line():
+    mine = experiment(epochs=7, dataset=["digits"], seeds=3)
+    options = flags.parse(mine, ["mine.py", "--seeds=4"])
+    assert (options.epochs, options.dataset, options.seeds) == (7, ("digits",), 4)
 
 
 def test_facts_tell_the_trivial_predictor_by_hand(tmp_path, run):
     folder, _ = run(arms={"sgd": ARMS["sgd"]}, epochs="1")
     facts = records.read(folder)[0]["data"]["mine"]
-    assert facts["trivial_test"] == 50.0 and facts["classes"] == 2 and facts["shape"] == [2, 2, 1]
+    assert facts["chance"] == {"accuracy": 50.0} and facts["classes"] == 2 and facts["shape"] == [2, 2, 1]
     assert json.loads((folder / records.MANIFEST).read_text())["flags"]["epochs"] == 1

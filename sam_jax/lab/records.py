@@ -45,15 +45,20 @@ def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, 
     if held.get("kind") != kind:
         what = f"a run of another kind ({held['kind']})" if "kind" in held else "a run of an older kind"
         raise FileExistsError(f"out_dir {folder} holds {what}: give another folder")
-    asked = {f"run of {dataset}, {arm}": cell for dataset, arms in cells.items() for arm, cell in arms.items()}
-    there = {f"run of {dataset}, {arm}": cell for dataset, arms in held["cells"].items() for arm, cell in arms.items()}
-    for name, value in fixed.items():
-        asked |= {f"{kind} with {key}": part for key, part in value.items()}
-        there |= {f"{kind} with {key}": part for key, part in held.get(name, {}).items()}
-    for what, cell in json.loads(json.dumps(asked)).items():
-        for name, old, new in _differences(there.get(what, cell), cell):
+    pairs = [
+        (f"a run of {dataset}, {arm}", held["cells"][dataset][arm], cell)
+        for dataset, arms in cells.items()
+        for arm, cell in arms.items()
+        if arm in held["cells"].get(dataset, {})
+    ]
+    for name, parts in fixed.items():
+        there = held.get(name, {})
+        what = "a search" if kind == "search" else f"an {kind}"
+        pairs.append((what, there, there | {key: part for key, part in parts.items() if key in there}))
+    for what, there, asked in pairs:
+        for name, old, new in _differences(there, json.loads(json.dumps(asked))):
             raise FileExistsError(
-                f"out_dir {folder} holds a {what} whose {name or 'value'} is {old}, now {new}: "
+                f"out_dir {folder} holds {what} whose {name} is {old}, now {new}: "
                 "give another folder, or the same flags"
             )
 

@@ -54,8 +54,9 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         loaded = [flags.load(options, name) for name in options.dataset]
         jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
         check_numbers(options, jobs)
-        check_memory(jobs)
+        needs = check_memory(jobs)
         open_folder(folder, experiment, options, "experiment", jobs)
+    tell(needs)
     train(jobs, folder, experiment, options)
     if experiment.more is not None and processes.first():
         experiment.more(options, folder, loaded)
@@ -78,19 +79,25 @@ def check_numbers(options: Options, jobs: list[Job]) -> None:
             names = ", ".join(rule.name for rule in rules)
             raise ValueError(f"--{name} is a number of none of the rules here ({names}): leave it out")
     if options.downstream_widths and all(job.circuit.one_to_one for job in jobs):
-        raise ValueError(
-            "--downstream_widths is for sam alone, and no rule here has streams of two widths: leave it out"
-        )
+        names = ", ".join(dict.fromkeys(job.rule.name for job in jobs))
+        raise ValueError(f"--downstream_widths: no rule here ({names}) has downstream neurons of its own: leave it out")
 
 
-def check_memory(jobs: list[Job]) -> None:
-    """Tells on standard error what the largest run of each data set needs; ValueError where not even one fits."""
+def check_memory(jobs: list[Job]) -> list[str]:
+    """A line for each data set, on what its largest run needs; ValueError where not even one fits."""
+    found = []
     for dataset in dict.fromkeys(job.dataset.name for job in jobs):
         largest = max((job for job in jobs if job.dataset.name == dataset), key=lambda job: job.need().run)
         needed = largest.need()
         footprint.at_once(needed, 1, footprint.free())
-        if processes.first():
-            print(f"{dataset}: a run of {largest.name} needs {footprint.describe(needed)}", file=sys.stderr)
+        found.append(f"{dataset}: a run of {largest.name} needs {footprint.describe(needed)}")
+    return found
+
+
+def tell(lines: list[str]) -> None:
+    """Lines on standard error; of several processes the first has it."""
+    if processes.first():
+        print(*lines, sep="\n", file=sys.stderr)
 
 
 def numerics(options: Options) -> dict:
@@ -120,8 +127,8 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
     for dataset in {id(job.dataset): job.dataset for job in jobs}.values():
         data[dataset.name] = facts(dataset, experiment, cells[dataset.name])
     fixed = {"numerics": numerics(options), **more}
-    _check_images(folder, data)
     records.check(folder, kind, cells, **fixed)
+    _check_images(folder, data)
     processes.meet("checked")
     if processes.first():
         records.open_run(folder, kind, cells, data, fixed, flags=_as_json(options.flagged))

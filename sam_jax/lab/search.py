@@ -24,7 +24,7 @@ from sam_jax import footprint, inputs, training
 from sam_jax.lab import flags, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
-from sam_jax.lab.run import check_memory, measured, open_folder, progress
+from sam_jax.lab.run import check_memory, measured, open_folder, progress, tell
 from sam_jax.rule import Rule
 
 KEEP = 4  # a quarter of a rung's trials goes on
@@ -198,8 +198,9 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
                 sample(rule, 2)  # a rule without a space is refused before anything starts
                 protocol = {"warmup_epochs": 0.0, "epochs": 0, "evaluate_every": 0}  # each stage has its own
                 jobs[dataset.name, rule.name] = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
-        check_memory(list(jobs.values()))
+        needs = check_memory(list(jobs.values()))
         open_folder(folder, experiment, options, "search", list(jobs.values()), stages=stages)
+    tell(needs)
     with jax.default_matmul_precision(options.precision), progress() as bar:
         task = bar.add_task("", total=len(options.rules) * (len(own.rungs) + len(loaded)))
         winners: dict[str, dict] = {}
