@@ -80,7 +80,7 @@ def probe(job, data, synapses):
 
 def descents(options, dataset, seeds=3, steps=200, rate=0.05):
     """Proposition 1 on 2,000 images: W^l <- W^l - rate H^l ∇F, with random H^l whose largest |eigenvalue| is 1."""
-    data, loss = inputs.place(dataset), choose_loss(options, dataset.name, dataset.task)
+    data, loss = inputs.place(dataset, options.pixels), choose_loss(options, dataset.name, dataset.task)
     widths = (dataset.pixels, *options.hidden_widths, dataset.classes)
     circuit, train = RULES["sgd"](widths, activation=options.activation), data.splits["train"]
     x, labels = inputs.standardise(data, train.images[:2000]), train.labels[:2000]

@@ -66,6 +66,8 @@ def bracketed(results, dataset, name, best):
 def arms(options, dataset):
     if options.downstream_widths:
         raise ValueError("--downstream_widths is what this experiment varies: leave it out")
+    if options.train_on_val:
+        raise ValueError("--train_on_val leaves no image to choose the best factor by: leave it out")
     hidden, found = options.hidden_widths, {}
     sam = RULES["sam"]
     searched = options.numbers_of(sam, dataset.name, {})

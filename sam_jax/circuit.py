@@ -44,6 +44,7 @@ ACTIVATIONS = tuple(PHI)
 DOWNSTREAM_ACTIVATIONS = ("identity", "gate", "relu", "tanh")
 ERROR_SIGNALS = ("vector", "mean", "norm")
 FEEDBACK_WEIGHTS = ("tied", "local")
+INITIALS = ("normal", "uniform")
 
 
 class Synapses(NamedTuple):
@@ -95,6 +96,7 @@ class Circuit:
         others take its plain potential (paper, lines 347-352).
       error_signal: `vector`, or each hidden layer's h̄ collapsed to its `mean` or `norm`, one number
         for each example shared by the layer's neurons (paper, lines 161-163).
+      initial: the distribution that matrices are drawn from, one of INITIALS.
 
     Raises:
       ValueError: a setting is unknown, or the settings do not fit together.
@@ -109,6 +111,7 @@ class Circuit:
     plastic: tuple[str, ...] = PATHWAYS
     gated: tuple[str, ...] = PATHWAYS
     error_signal: str = "vector"
+    initial: str = "normal"
 
     def __post_init__(self):
         for field in ("plastic", "gated"):
@@ -128,6 +131,7 @@ class Circuit:
             ("downstream_activation", DOWNSTREAM_ACTIVATIONS),
             ("feedback_weights", FEEDBACK_WEIGHTS),
             ("error_signal", ERROR_SIGNALS),
+            ("initial", INITIALS),
         ):
             own_activation = field == "activation" and callable(self.activation)
             if not own_activation and getattr(self, field) not in known:

@@ -32,6 +32,10 @@ def hebb_through(matrix: jax.Array, post: jax.Array, pre: jax.Array) -> jax.Arra
     return jnp.linalg.multi_dot([matrix, post.T, pre]) / post.shape[0]
 
 
-def draw(key: jax.Array, shape: tuple[int, int], scale: jax.Array | float, fan_in: int) -> jax.Array:
-    """A Gaussian matrix [post, pre] with standard deviation scale / sqrt(fan_in)."""
+def draw(
+    key: jax.Array, shape: tuple[int, int], scale: jax.Array | float, fan_in: int, initial: str = "normal"
+) -> jax.Array:
+    """A random matrix [post, pre] with standard deviation scale / sqrt(fan_in): Gaussian, or uniform about 0."""
+    if initial == "uniform":  # on [-1, 1] its variance is a third
+        return scale * (3 / fan_in) ** 0.5 * jax.random.uniform(key, shape, minval=-1.0, maxval=1.0)
     return scale / fan_in**0.5 * jax.random.normal(key, shape)

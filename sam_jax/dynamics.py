@@ -19,7 +19,7 @@ def derivative(phi, h):
 
 
 def init(circuit: Circuit, key: jax.Array, numbers: Mapping = {}) -> State:
-    """Gaussian synapses with standard deviation scale / sqrt(fan_in), and no activity yet.
+    """Random synapses with standard deviation scale / sqrt(fan_in), and no activity yet.
 
     W̄ takes the fan-in of the W it stands for, d̄_l: at scale 1 it is drawn as Wᵀ is.
 
@@ -39,7 +39,7 @@ def init(circuit: Circuit, key: jax.Array, numbers: Mapping = {}) -> State:
     def matrices(pathway):
         scale = numbers.get(f"scale_{pathway}", 1.0)
         return tuple(
-            draw(key_of(key, pathway, i), shape, scale, shape[0] if pathway == "w_bar" else shape[1])
+            draw(key_of(key, pathway, i), shape, scale, shape[0 if pathway == "w_bar" else 1], circuit.initial)
             for i, shape in enumerate(getattr(circuit.shapes, pathway))
         )
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+PIXELS = ("standardised", "symmetric")
 
 
 class Split(NamedTuple):
@@ -20,23 +21,33 @@ class Split(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The splits by name, and the training split's mean image [1, P] and pixel standard deviation []."""
+    """The splits by name, and what is taken from their pixels [1, P] and what they are then divided by []."""
 
     splits: dict[str, Split]
     mean: jax.Array
     std: jax.Array
 
 
-def place(dataset) -> Data:
-    """A `datasets.Dataset` on the default device, pixels in a row, with the training split's statistics.
+def place(dataset, pixels: str = "standardised") -> Data:
+    """A `datasets.Dataset` on the default device, pixels in a row; a split without images is left out.
 
-    The statistics are the mean image and one standard deviation of what remains, both in pixel
-    units (0-255): a mean for each pixel and one scale leave no pixel that never varies to divide by.
+    `standardised` takes the training split's mean image from them, and divides by one standard deviation of
+    what remains, both in pixel units (0-255): a mean for each pixel and one scale leave no pixel that never
+    varies to divide by. `symmetric` takes 0..255 to -1..1, whatever the images are.
+
+    Raises:
+      ValueError: `pixels` is none of PIXELS.
     """
+    if pixels not in PIXELS:
+        raise ValueError(f"pixels is {pixels!r}, expected one of {', '.join(PIXELS)}")
     splits = {
         name: Split(images.reshape(len(images), -1), labels)
         for name, (images, labels) in ((name, getattr(dataset, name)) for name in SPLITS)
+        if len(images)
     }
+    if pixels == "symmetric":
+        middle = jnp.full((1, splits["train"].images.shape[1]), 127.5)
+        return jax.device_put(Data(splits, middle, jnp.asarray(127.5)))
     images = splits["train"].images
     mean = images.mean(axis=0, dtype=np.float64, keepdims=True)
     squares = sum(np.square(chunk, dtype=np.float64).sum() for chunk in np.array_split(images, 100))
@@ -45,5 +56,5 @@ def place(dataset) -> Data:
 
 
 def standardise(data: Data, images: jax.Array) -> jax.Array:
-    """uint8 [B, P] -> zero mean for each pixel and unit variance over all, [B, P]."""
+    """uint8 [B, P] -> what the circuit sees, [B, P]: over the training images of mean 0 and variance 1, or -1..1."""
     return (images - data.mean) / data.std

@@ -47,7 +47,8 @@ def optimizer(
     The gradients are `local_update`'s: minus the paper's directions, as optax expects. In this order:
     each pathway's gradient times its rate; where `clip_norm` is given, all of them together cut to a
     global norm of clip_norm · η_W (so that it is the norm of the gradients where all rates are W's);
-    the decay; where `momentum` is given, plus so much of the last step; the schedule.
+    the decay; where `momentum` is given, plus so much of the last step; the schedule. To the norm that cuts,
+    1e-6 η_W is added, as by PyTorch's clip_grad_norm_ and not by optax's, so that the authors' steps come out.
 
     Args:
       numbers: by name: `rate_w`, ... for the plastic pathways; `decay` γ for each step, of all pathways,
@@ -71,12 +72,21 @@ def optimizer(
             raise ValueError(f"{pathway} is plastic, but the numbers {', '.join(numbers)} have no rate_{pathway}")
     pieces = [optax.stateless(_times_rates(numbers, plastic))]
     if "clip_norm" in numbers:
-        pieces.append(optax.clip_by_global_norm(numbers["clip_norm"] * numbers["rate_w"]))
+        pieces.append(optax.stateless(_clipped(numbers)))
     pieces.append(optax.stateless(_plus_decay(numbers, plastic, decay_times_rate)))
     if "momentum" in numbers:
         pieces.append(optax.trace(numbers["momentum"]))
     pieces.append(optax.scale_by_schedule(lambda step: -schedule(step)))
     return optax.chain(*pieces)
+
+
+def carried_over(numbers: Mapping, opt_state: optax.OptState) -> optax.OptState:
+    """The optimizer's state at the start of an epoch: the momentum times `momentum_kept`, where both are given."""
+    if "momentum" not in numbers or "momentum_kept" not in numbers:
+        return opt_state
+    trace = optax.tree_utils.tree_get(opt_state, "trace")
+    kept = jax.tree.map(lambda m: (numbers["momentum_kept"] * m).astype(m.dtype), trace)
+    return optax.tree_utils.tree_set(opt_state, trace=kept)
 
 
 def held(inner: optax.GradientTransformation, plastic: tuple[str, ...]) -> optax.GradientTransformation:
@@ -101,6 +111,16 @@ def _times_rates(numbers, plastic):
         return jax.tree.map(lambda gradient: (rate * gradient).astype(gradient.dtype), gradients)
 
     return lambda gradients, params: _each_pathway(change, gradients)
+
+
+def _clipped(numbers):
+    limit, little = numbers["clip_norm"] * numbers["rate_w"], 1e-6 * numbers["rate_w"]
+
+    def clip(steps, params):
+        share = jnp.minimum(1.0, limit / (optax.tree.norm(steps) + little))
+        return jax.tree.map(lambda s: (share * s).astype(s.dtype), steps)
+
+    return clip
 
 
 def _plus_decay(numbers, plastic, decay_times_rate):

@@ -31,13 +31,19 @@ RATES = tuple(f"rate_{pathway}" for pathway in PATHWAYS)
 SCALES = tuple(f"scale_{pathway}" for pathway in PATHWAYS)
 DECAYS = tuple(f"decay_{pathway}" for pathway in PATHWAYS)
 NONE: Mapping = flax.core.FrozenDict()
-OPTIONAL = (*DECAYS, "momentum", "clip_norm")  # numbers that any rule takes, and that are off until given
+OPTIONAL = (
+    *DECAYS,
+    "momentum",
+    "momentum_kept",
+    "clip_norm",
+)  # numbers that any rule takes, and that are off until given
 MEANINGS = {
     **{f"rate_{p}": f"learning rate of {SYMBOLS[p]}" for p in PATHWAYS},
     **{f"scale_{p}": f"initial scale of {SYMBOLS[p]}, its standard deviation times √fan_in" for p in PATHWAYS},
     "decay": "γ for each step, of all pathways",
     **{f"decay_{p}": f"γ of {SYMBOLS[p]} alone, in place of decay" for p in PATHWAYS},
     "momentum": "share of the last step that the next one repeats",
+    "momentum_kept": "share of the momentum that an epoch takes over from the one before, 1 where it is not given",
     "clip_norm": "largest global norm of the gradients, each times its rate over that of W",
 }
 

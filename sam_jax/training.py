@@ -32,7 +32,9 @@ class Protocol(NamedTuple):
       rule: the five functions of the rule, `Rule.functions`.
       circuit: the circuit.
       loss: one of losses.LOSSES' values.
-      batch_size: B; the last N mod B examples of an epoch's fresh permutation wait for the next one.
+      batch_size: B.
+      last_batch: whether the last N mod B examples of an epoch's fresh permutation are a batch too, smaller
+        than the others; else they wait for the next one.
       epochs: the run's length, which the schedule needs.
       schedule: one of plasticity.SCHEDULES; `cosine` falls from 1 to 0 over the run.
       warmup_epochs: epochs of linear rise before the schedule.
@@ -55,6 +57,7 @@ class Protocol(NamedTuple):
     optimizer: optax.GradientTransformation | None = None
     auc: bool = False
     evaluate_every: int = 1
+    last_batch: bool = False
     interventions: tuple[Intervention, ...] = ()
 
     @property
@@ -125,8 +128,9 @@ def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory
 def train_epoch(protocol: Protocol, numbers: Mapping, data: Data, run: Run, epoch: jax.Array):
     """One pass over a fresh permutation of the training split: (run, the largest batch loss)."""
     train = data.splits["train"]
-    steps = len(train.images) // protocol.batch_size
-    optimizer = make_optimizer(protocol, numbers, steps)
+    steps, rest = divmod(len(train.images), protocol.batch_size)
+    also = protocol.last_batch and rest > 0
+    optimizer = make_optimizer(protocol, numbers, steps + also)
     epoch_key = jax.random.fold_in(run.key, epoch)
     order = jax.random.permutation(jax.random.fold_in(epoch_key, 0), len(train.images))
     batches = order[: steps * protocol.batch_size].reshape(steps, protocol.batch_size)
@@ -138,10 +142,14 @@ def train_epoch(protocol: Protocol, numbers: Mapping, data: Data, run: Run, epoc
         *carry, loss = train_step(protocol, numbers, optimizer, *carry, x, train.labels[batch], key)
         return tuple(carry), loss
 
-    carry = (run.synapses, run.memory, run.opt_state)
+    carry = (run.synapses, run.memory, plasticity.carried_over(numbers, run.opt_state))
     carry, batch_losses = jax.lax.scan(step, carry, (jnp.arange(1, steps + 1), batches))
+    peak = batch_losses.max()
+    if also:
+        carry, loss = step(carry, (steps + 1, order[steps * protocol.batch_size :]))
+        peak = jnp.maximum(peak, loss)
     synapses, memory, opt_state = carry
-    return run._replace(synapses=synapses, memory=memory, opt_state=opt_state), batch_losses.max()
+    return run._replace(synapses=synapses, memory=memory, opt_state=opt_state), peak
 
 
 def answer(rule: Functions, circuit: Circuit, state: State, data: Data, images: jax.Array) -> jax.Array:

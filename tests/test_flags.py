@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import numpy as np
 import pytest
 from absl import flags as absl_flags
 
@@ -141,7 +142,7 @@ def test_a_config_with_anything_else_gets_one_clear_line(text, line, tmp_path, n
 def test_every_stored_config_belongs_to_a_data_set_and_a_rule_and_is_read():
     read = flags.parse(table1.EXPERIMENT, ["table1.py"])
     assert read.config_folder == STORED
-    for path in STORED.glob("*"):
+    for path in STORED.glob("*.cfg"):
         dataset, _, name = path.stem.partition("_")
         while dataset not in sj.data.datasets.REGISTRY and "_" in name:
             part, _, name = name.partition("_")
@@ -164,11 +165,14 @@ def test_protocol_flags_reach_the_protocol(options):
         *("--batch_size=32", "--epochs=7", "--schedule=constant", "--warmup_epochs=1.5", "--loss=mse"),
         *("--mirror_steps_before=3", "--mirror_steps_after=2", "--activation=tanh", "--hidden_widths=9,8"),
         *("--decay_times_rate", "--downstream_widths=4,5", "--evaluate_every=3", "--rules=sam,sgd,wm"),
+        *("--last_batch", "--pixels=symmetric", "--initial=uniform", "--gated=w,v"),
     )
     sam, sgd, wm = (job(read, rule) for rule in ("sam", "sgd", "wm"))
     found = sam.protocol
     assert (found.batch_size, found.epochs, found.schedule, found.warmup_epochs) == (32, 7, "constant", 1.5)
     assert (found.decay_times_rate, found.evaluate_every, found.interventions) == (True, 3, ())
+    assert found.last_batch and sam.pixels == "symmetric"
+    assert (sam.circuit.initial, sam.circuit.gated) == ("uniform", ("w", "v"))
     assert found.loss is sj.losses.LOSSES["mse"] and not found.auc
     assert (wm.numbers["mirror_steps_before"], wm.numbers["mirror_steps_after"]) == (3, 2)
     assert (sam.circuit.widths, sam.circuit.activation) == ((64, 9, 8, 10), "tanh")
@@ -191,6 +195,7 @@ def test_an_arms_fields_replace_the_flags(options):
         "decay_times_rate": True,
         "auc": True,
         "evaluate_every": 2,
+        "last_batch": True,
         "interventions": (sj.interventions.parse("freeze", "w@1"),),
     }
     others = {"rule", "circuit", "optimizer"}  # the arm's own, the circuit's fields, the library's alone
@@ -220,11 +225,45 @@ def test_training_images_are_the_first_of_the_training_split_and_the_others_stay
         assert len(getattr(part, split).images) == len(getattr(whole, split).images)
 
 
+def test_the_validation_images_can_be_trained_on_and_are_then_not_measured(options):
+    whole, both = (flags.load(options(*given), "digits") for given in ((), ("--train_on_val",)))
+    count = len(whole.train.images)
+    assert (both.train.images[:count] == whole.train.images).all() and len(both.val.images) == 0
+    assert (both.train.images[count:] == whole.val.images).all()
+    assert (both.train.labels[count:] == whole.val.labels).all() and len(both.val.labels) == 0
+    assert set(sj.inputs.place(both).splits) == {"train", "test"}
+    assert len(both.checksums()) == 6
+
+
+def test_symmetric_pixels_go_from_minus_one_to_one():
+    data = sj.inputs.place(sj.load("digits"), "symmetric")
+    found = sj.inputs.standardise(data, np.array([[0] * 64, [255] * 64], np.uint8))
+    assert found[0].tolist() == [-1.0] * 64 and found[1].tolist() == [1.0] * 64
+    with pytest.raises(ValueError, match="pixels is 'raw', expected one of standardised, symmetric"):
+        sj.inputs.place(sj.load("digits"), "raw")
+
+
+def test_a_recipe_is_its_flags_and_numbers_and_the_command_line_has_the_last_word(tmp_path, numbers, options):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "theirs.cfg").write_text("--epochs=9\n--pixels=symmetric\n--hidden_widths=5\n")
+    (tmp_path / "recipes" / "theirs_sam.cfg").write_text("--rate_w=0.7\n--momentum=0.9\n")
+    (tmp_path / "digits_sam.cfg").write_text("--rate_v=0.3\n")  # searched, and so not read
+    read = options("--recipe=theirs", "--epochs=4", "--rate_w=0.6")
+    assert (read.epochs, read.pixels, read.hidden_widths) == (4, "symmetric", (5,))
+    found = numbers("sam", "--recipe=theirs", "--rate_w=0.6")
+    assert found == {**sj.sam.numbers, "rate_w": 0.6, "momentum": 0.9}
+    with pytest.raises(ValueError, match="recipe theirs has no numbers for fa: leave the rule or --recipe out"):
+        numbers("fa", "--recipe=theirs")
+    with pytest.raises(ValueError, match="--recipe=ours is unknown, expected one of theirs"):
+        options("--recipe=ours")
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
         ("--rate_w=nan", "--rate_w is nan, expected a finite number"),
         ("--warmup_epochs=inf", "--warmup_epochs is inf, expected a finite number"),
+        ("--gated=w,u", "--gated has 'u', expected some of w, w_bar, v, v_bar"),
         ("--train_images=1296", "--train_images is 1296, but digits has 1295 training images"),
         ("--train_images=100", "batch_size is 256, expected at most the 100 training images of digits"),
     ],

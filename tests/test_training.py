@@ -112,6 +112,30 @@ def test_one_full_batch_epoch_is_one_gradient_step():
         np.testing.assert_allclose(new[0], old - 0.3 * gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_the_last_batch_of_an_epoch_is_what_is_left():
+    """200 images in batches of 150: two gradient steps, the second on the 50 that the first left."""
+    data = inputs.place(images(200))
+    fixed = protocol(batch_size=150, epochs=1, schedule="constant", last_batch=True)
+    own = numbers(rate_w=0.3, decay=0.0)
+    (_, before, _), (_, after, _) = (
+        (epoch, jax.tree.map(lambda leaf: leaf[0], jax.device_get(runs.synapses)), m)
+        for epoch, runs, m in training.train(fixed, own, data, [4])
+    )
+    epoch_key = jax.random.fold_in(jax.random.key(4), 1)
+    order = jax.random.permutation(jax.random.fold_in(epoch_key, 0), 200)
+    train, w = data.splits["train"], before.w
+    for batch in (order[:150], order[150:]):
+
+        def mean_loss(w, batch=batch):
+            x = inputs.standardise(data, train.images[batch])
+            y_hat = sj.forward(fixed.circuit, sj.State(sj.Synapses(w)), x).activity.h[-1]
+            return losses.cross_entropy.value(y_hat, train.labels[batch]).mean()
+
+        w = jax.tree.map(lambda m, g: m - 0.3 * g, w, jax.grad(mean_loss)(w))
+    for new, expected in zip(after.w, w, strict=True):
+        np.testing.assert_allclose(new, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_schedule_is_a_linear_rise_and_a_cosine():
     """10 epochs of 5 steps, 2 of them warm-up: steps 0..9 rise by 1/11 each, steps 10..50 fall as a cosine."""
     fixed = protocol(epochs=10, warmup_epochs=2.0)

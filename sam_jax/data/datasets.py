@@ -67,7 +67,7 @@ class Dataset(NamedTuple):
     def checksums(self) -> dict[str, str]:
         """SHA-256 of the bytes of each of the six arrays: train_images, train_labels, val_… ."""
         return {
-            f"{split}_{key}": hashlib.sha256(np.ascontiguousarray(array).data.cast("B")).hexdigest()
+            f"{split}_{key}": hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
             for split in SPLITS
             for key, array in getattr(self, split)._asdict().items()
         }

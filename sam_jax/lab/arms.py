@@ -9,7 +9,7 @@ import flax.core
 import numpy as np
 
 from sam_jax import footprint, inputs, losses, probes, training
-from sam_jax.circuit import Circuit
+from sam_jax.circuit import PATHWAYS, Circuit
 from sam_jax.data import datasets
 from sam_jax.inputs import SPLITS
 from sam_jax.rule import Rule
@@ -92,6 +92,7 @@ class Job(NamedTuple):
     protocol: training.Protocol
     numbers: dict[str, float]
     tags: Mapping[str, Any]
+    pixels: str = "standardised"
 
     @property
     def circuit(self) -> Circuit:
@@ -112,6 +113,7 @@ class Job(NamedTuple):
             "protocol": fields | {"loss": self.protocol.loss.name},
             "numbers": self.numbers,
             "images": len(self.dataset.train.images),
+            "pixels": self.pixels,
         }
 
     def need(self) -> footprint.Need:
@@ -127,13 +129,17 @@ def settle(options, dataset: datasets.Dataset, name: str, arm: Arm) -> Job:
     own; --rate_factor multiplies what no arm has set.
     """
     rule = RULES[arm.rule] if isinstance(arm.rule, str) else arm.rule
-    fields = {"widths": options.hidden_widths, "activation": options.activation} | dict(arm.circuit)
+    fields = {"widths": options.hidden_widths, "activation": options.activation, "initial": options.initial}
+    if options.gated is not None:
+        fields["gated"] = tuple(p for p in rule.circuit.get("gated", PATHWAYS) if p in options.gated)
+    fields |= dict(arm.circuit)
     if options.downstream_widths and not {**rule.circuit, **fields}.get("one_to_one"):
         fields = {"downstream_widths": options.downstream_widths} | fields
     circuit = rule((dataset.pixels, *fields.pop("widths"), dataset.classes), **fields)
     protocol = {
         "loss": choose_loss(options, dataset.name, dataset.task),
         "batch_size": options.batch_size,
+        "last_batch": options.last_batch,
         "epochs": options.epochs,
         "schedule": options.schedule,
         "warmup_epochs": options.warmup_epochs,
@@ -144,7 +150,7 @@ def settle(options, dataset: datasets.Dataset, name: str, arm: Arm) -> Job:
     title = arm.title or (rule.title if name == rule.name else name)
     fixed = training.Protocol(rule.functions, circuit, **protocol)
     numbers = options.numbers_of(rule, dataset.name, arm.numbers)
-    return Job(dataset, name, title, rule, fixed, numbers, arm.tags)
+    return Job(dataset, name, title, rule, fixed, numbers, arm.tags, options.pixels)
 
 
 def choose_loss(options, name: str, task: str) -> losses.Loss:

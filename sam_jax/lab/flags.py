@@ -15,11 +15,13 @@ import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from absl import flags
 
 from sam_jax import losses, plasticity, training
-from sam_jax.circuit import ACTIVATIONS
+from sam_jax.circuit import ACTIVATIONS, INITIALS, PATHWAYS
 from sam_jax.data import datasets
+from sam_jax.inputs import PIXELS
 from sam_jax.rule import MEANINGS, NONE, Rule
 from sam_jax.rules import RULES, find
 
@@ -49,14 +51,20 @@ class Options:
 
     dataset: tuple[str, ...]
     rules: tuple[Rule, ...]
+    recipe: str
     train_images: int | None
+    train_on_val: bool
+    pixels: str
     seeds: int
     epochs: int
     evaluate_every: int
     batch_size: int
+    last_batch: bool
     hidden_widths: tuple[int, ...]
     downstream_widths: tuple[int, ...]
     activation: str
+    initial: str
+    gated: tuple[str, ...] | None
     loss: str | None
     schedule: str
     warmup_epochs: float
@@ -77,7 +85,13 @@ class Options:
 
     def chosen(self, rule: Rule, dataset: str) -> dict[str, float]:
         """The numbers that the config and the flags give this rule; the flags have the last word."""
-        config = read_config(self.config_folder, dataset, rule) if self.configs else {}
+        config = {}
+        if self.recipe:
+            config = read_config(_recipes(self.config_folder), self.recipe, rule)
+            if not config:
+                raise ValueError(f"recipe {self.recipe} has no numbers for {rule.name}: leave the rule or --recipe out")
+        elif self.configs:
+            config = read_config(self.config_folder, dataset, rule)
         return config | {name: value for name, value in self.given.items() if name in rule.known_numbers}
 
     def numbers_of(self, rule: Rule, dataset: str, exact: Mapping[str, float]) -> dict[str, float]:
@@ -138,14 +152,20 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     texts("dataset", ["digits"], f"data sets, of {known}, or PATH.npz; or all")
     rules_help = f"learning rules, of {', '.join(RULES)}, or PATH.py:NAME, a rule that a file of yours calls NAME"
     texts("rules", list(rules), rules_help)
+    text("recipe", "", "a named protocol: configs/recipes/RECIPE.cfg, and each rule's numbers, RECIPE_RULE.cfg")
     whole("train_images", None, "train on the first so many images alone (default: all)")
+    yes_or_no("train_on_val", False, "train on the validation images too, which are then not measured")
+    one_of("pixels", "standardised", PIXELS, "of mean 0 and variance 1 over the training images, or -1..1 (symmetric)")
     whole("seeds", 5, "runs of each arm, with seeds 0, 1, ...")
     whole("epochs", 50, "passes over the training split")
     whole("evaluate_every", 1, "epochs between two evaluations")
     whole("batch_size", 256, "examples in a batch")
     texts("hidden_widths", ["200", "200", "200"], "neurons of each hidden layer")
     texts("downstream_widths", None, "downstream neurons of each hidden layer, for sam (default: as upstream)")
+    yes_or_no("last_batch", False, "also train on what is left of an epoch after its whole batches")
     one_of("activation", "relu", ACTIVATIONS, "nonlinearity of the upstream stream")
+    one_of("initial", "normal", INITIALS, "distribution that initial matrices are drawn from")
+    texts("gated", None, "pathways whose postsynaptic signal is gated (default: the rule's own)")
     one_of("loss", None, losses.LOSSES, "default: cross_entropy; sigmoid_cross_entropy for multi-label data")
     one_of("schedule", _PROTOCOL["schedule"], plasticity.SCHEDULES, "of rates and decay alike")
     warmup = "epochs of linear rise of rates and decay"
@@ -222,6 +242,7 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     numbers = _define_numbers(values, [*RULES.values(), *(rule for rule in rules if rule.name not in RULES)])
     for name, value in experiment.defaults.items():
         values.set_default(name, value)
+    _read_recipe(values, experiment.configs, first.recipe)
     _, *rest = values(list(argv))
     if rest:
         raise ValueError(f"{rest[0]!r} is no flag: flags begin with --, as in --dataset=cifar10")
@@ -243,8 +264,9 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         **{
             name: values[name].value
             for name in shared
-            if name not in ("dataset", "rules", "hidden_widths", "downstream_widths")
+            if name not in ("dataset", "rules", "hidden_widths", "downstream_widths", "gated")
         },
+        gated=_pathways(values.gated),
         dataset=_dataset_names(values.dataset),
         rules=rules,
         hidden_widths=_widths("hidden_widths", values.hidden_widths),
@@ -258,6 +280,30 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     if not options.remake:
         check_data(options)
     return options
+
+
+def _recipes(folder):
+    return folder / "recipes" if folder else None
+
+
+def _read_recipe(values: flags.FlagValues, folder: pathlib.Path | None, recipe: str) -> None:
+    """Sets the flags of the recipe's file, which the command line then may change."""
+    if not recipe:
+        return
+    path = _recipes(folder) / f"{recipe}.cfg" if folder else None
+    if path is None or not path.is_file():
+        known = sorted(p.stem for p in _recipes(folder).glob("*.cfg") if "_" not in p.stem) if folder else []
+        raise ValueError(
+            f"--recipe={recipe} is unknown, expected one of {', '.join(known) or 'none: there is none here'}"
+        )
+    values([path.name, f"--flagfile={path}"])
+
+
+def _pathways(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    for name in names or ():
+        if name not in PATHWAYS:
+            raise ValueError(f"--gated has {name!r}, expected some of {', '.join(PATHWAYS)}")
+    return None if names is None else tuple(names)
 
 
 def _help(values, only, numbers):
@@ -342,8 +388,12 @@ def check_data(options: Options) -> None:
 
 
 def load(options: Options, name: str) -> datasets.Dataset:
-    """The data set, with no more training images than --train_images."""
+    """The data set, with no more training images than --train_images, --train_on_val's among them."""
     dataset = datasets.load(name, options.data_dir)
+    if options.train_on_val:
+        both = (np.concatenate(pair) for pair in zip(dataset.train, dataset.val, strict=True))
+        none = datasets.Split(*(array[:0] for array in dataset.val))
+        dataset = dataset._replace(train=datasets.Split(*both), val=none)
     return dataset._replace(train=datasets.Split(*(array[: options.train_images] for array in dataset.train)))
 
 

@@ -162,7 +162,7 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
             if not seeds:
                 continue
             if placed[0] is not job.dataset:
-                placed = job.dataset, inputs.place(job.dataset)
+                placed = job.dataset, inputs.place(job.dataset, job.pixels)
             bar.update(task, description=f"{job.dataset.name}: {job.title}")
             # The images are on the device already.
             fit = footprint.at_once(job.need()._replace(shared=0), len(seeds), footprint.free())

@@ -37,7 +37,8 @@ FLAGS = (
 )
 READS = (  # the shared flags that a search reads: the rest is refused
     *("dataset", "rules", "train_images", "seeds", "batch_size", "hidden_widths", "downstream_widths", "activation"),
-    *("loss", "schedule", "decay_times_rate", "data_dir", "out_dir", "precision", "distributed", "remake"),
+    *("pixels", "initial", "gated", "last_batch", "loss", "schedule", "decay_times_rate", "data_dir", "out_dir"),
+    *("precision", "distributed", "remake"),
 )
 
 
@@ -205,7 +206,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         task = bar.add_task("", total=len(options.rules) * (len(own.rungs) + len(loaded)))
         winners: dict[str, dict] = {}
         for dataset in loaded:
-            data, known = inputs.place(dataset), facts(dataset, experiment, ())
+            data, known = inputs.place(dataset, options.pixels), facts(dataset, experiment, ())
             judged = known["measure"], known["chance"][known["measure"]]
             for rule in options.rules:
                 bar.update(task, description=f"{dataset.name}: {rule.title}")

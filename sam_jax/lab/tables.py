@@ -55,7 +55,7 @@ def summarise(results: Results, measure: str = "accuracy") -> list[dict]:
                 "seconds": sum(row["seconds"] for row in group),
             }
             for split in SPLITS:
-                finished = [100 * row[f"{split}_{measure}"] for row in final if row[f"{split}_{measure}"] is not None]
+                finished = [100 * row[name] for row in final if row.get(name := f"{split}_{measure}") is not None]
                 entry[f"{split}_mean"] = float(np.mean(finished)) if finished else None
                 entry[f"{split}_sd"] = float(np.std(finished, ddof=1)) if len(finished) > 1 else None
             summary.append({column: entry[column] for column in COLUMNS})

@@ -23,7 +23,7 @@ def direct_init(circuit: Circuit, key: jax.Array, numbers: Mapping) -> State:
     state = dynamics.init(circuit, key, numbers)
     classes, scale = circuit.widths[-1], numbers["scale_w_bar"]
     b = tuple(
-        draw(dynamics.key_of(key, "w_bar", i), (width, classes), scale, fan_in=width)
+        draw(dynamics.key_of(key, "w_bar", i), (width, classes), scale, width, circuit.initial)
         for i, width in enumerate(circuit.hidden_widths)
     )
     return state._replace(synapses=state.synapses._replace(w_bar=b))
