@@ -30,6 +30,7 @@ _SPREAD = {
     "stl10": (0.07, 0.23, 0.19, 0.11, 0.10),
 }
 AUC_COLUMNS = ("chestmnist",)
+CONFIGS = pathlib.Path(__file__).parent / "configs"
 REMARKS = {
     "fashion_mnist": "The paper's numbers are above what such networks reach on test images and fit training accuracy.",
     "chestmnist": "The paper's numbers are read as AUC × 100.",
@@ -55,8 +56,7 @@ def published(dataset: str, arm: str, measure: str) -> float | None:
 
 def experiment(name, doc, arms, make, **fields) -> Experiment:
     """An experiment on this paper: with its numbers beside ours, and the searched configs."""
-    configs = pathlib.Path(__file__).parent / "configs"
-    return Experiment(name, arms, make, doc, configs=configs, published=published, remarks=REMARKS, **fields)
+    return Experiment(name, arms, make, doc, configs=CONFIGS, published=published, remarks=REMARKS, **fields)
 
 
 # Table 2: connectivity of u→u, d→d, u→d, d→u, then plasticity of the same. It has no row for Kolen–Pollack.

@@ -1,0 +1,139 @@
+"""Why the paper has SAM above SGD on CIFAR-10: both as its authors ran them, and SGD with some weight decay.
+
+The authors' protocol (--recipe=authors2025, from the first author's released code) trains at a constant rate for 50
+epochs, has no validation images, and reports the test accuracy of the last epoch. Its SGD has no weight decay, its
+SAM has. Here the two run so, all epochs measured, beside SGD with the decay that SAM has, and with five times as
+much, and beside SAM as in the release with the revised paper.
+
+    python experiments/protocol.py                       # cifar10, an hour and a half on two cores
+    python experiments/protocol.py --remake=runs/FOLDER  # its tables and figure again
+
+The best epoch is that of the test images: it shows what the last epoch hides, and nobody may choose by it. Leaves in
+`--out_dir`: manifest.json, metrics.jsonl, table.md, table.csv, protocol.md, protocol.png, verdicts.json.
+"""
+
+import numpy as np
+
+from sam_jax import lab
+from sam_jax.circuit import PATHWAYS
+from sam_jax.experiments import paper, verdicts
+from sam_jax.lab import compare, figures, flags, statistics, tables
+from sam_jax.rules import RULES
+
+SAM, SAM2026, SGD = "sam", "SAM, authors2026", "sgd"
+DECAYED = {"SGD, decay 1e-3": 1e-3, "SGD, decay 5e-3": 5e-3}
+RATE = 5e-3  # theirs, by which their decay is multiplied
+LOOKS = {
+    SGD: {"color": "#000000", "linestyle": "--"},
+    "SGD, decay 1e-3": {"color": "#0072B2", "linestyle": "-."},
+    "SGD, decay 5e-3": {"color": "#009E73", "linestyle": (0, (5, 1, 1, 1))},
+    SAM: {"color": "#D55E00", "linestyle": "-"},
+    SAM2026: {"color": "#CC79A7", "linestyle": ":"},
+}
+
+
+def arms(options, dataset):
+    revised = flags.read_config(paper.CONFIGS / "recipes", "authors2026", RULES["sam"])
+    found = {SGD: lab.Arm("sgd", "SGD, no decay"), SAM: lab.Arm("sam", "SAM, authors2025")}
+    found |= {name: lab.Arm("sgd", numbers={"decay": RATE * decay}) for name, decay in DECAYED.items()}
+    return found | {SAM2026: lab.Arm("sam", numbers=revised, circuit={"gated": PATHWAYS})}
+
+
+def best(results, dataset, arm):
+    """Each seed's highest test accuracy in percent and its epoch, (accuracy, epoch) by seed; diverged ones left out."""
+    found: dict[int, tuple[float, int]] = {}
+    for row in results.of(dataset, arm):
+        if not row["diverged"]:
+            here = (100 * row["test_accuracy"], row["epoch"])
+            found[row["seed"]] = max(found.get(row["seed"], here), here, key=lambda pair: pair[0])
+    return {seed: pair for seed, pair in found.items() if not results.of(dataset, arm)[-1]["diverged"]}
+
+
+def mean_and_sd(values):
+    """`51.30 ± 0.21`; `–` of nothing."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return "–"
+    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+
+
+def write(path, results):
+    """The last epoch beside the best, and the paired differences that decide."""
+    lines = []
+    for dataset in results.datasets:
+        lines += [f"{results.setting(dataset)}; mean ± sd over seeds, in percent.\n"]
+        lines += ["| | test, last epoch | test, its best epoch | that epoch | train, last epoch | paper |"]
+        lines += ["|:--|--:|--:|--:|--:|--:|"]
+        published = results.manifest["data"][dataset]["published"].get("accuracy", {})
+        for arm in results.arms(dataset):
+            highest = best(results, dataset, arm)
+            cells = [
+                results.title(arm) + results.lost(dataset, arm),
+                mean_and_sd(results.final(dataset, arm).values()),
+                mean_and_sd([accuracy for accuracy, _ in highest.values()]),
+                f"{np.mean([epoch for _, epoch in highest.values()]):.0f}" if highest else "–",
+                mean_and_sd(results.final(dataset, arm, "train_accuracy").values()),
+                f"{published[arm]:.2f}" if arm in published else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("\nPaired differences, with 95 % intervals:\n")
+        for rival in (SGD, *DECAYED):
+            if {SAM, rival} <= set(results.arms(dataset)):
+                last = statistics.describe(results.difference(dataset, SAM, rival))
+                peaks = [{s: a for s, (a, _) in best(results, dataset, arm).items()} for arm in (SAM, rival)]
+                names = f"{results.title(SAM)} − {results.title(rival)}"
+                lines.append(f"- {names}, last epoch: {last}")
+                lines.append(f"- {names}, each at its best epoch: {statistics.describe(statistics.paired(*peaks))}")
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def draw(path, results):
+    from matplotlib.figure import Figure
+
+    names = results.datasets
+    figure = Figure(figsize=(11, 1.2 + 3.8 * len(names)), layout="constrained")
+    for (left, right), dataset in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):
+        looks = figures.looks(results, dataset, LOOKS)
+        figures.accuracy(left, results, dataset, looks, "test")
+        figures.accuracy(right, results, dataset, looks, "train")
+        left.set_title(results.setting(dataset), fontsize=10)
+        right.set_title("the same runs on the images that they learn from", fontsize=10)
+        published = results.manifest["data"][dataset]["published"].get("accuracy", {})
+        for arm in (SGD, SAM):
+            if arm in published:
+                left.axhline(published[arm], color=LOOKS[arm]["color"], linewidth=0.8, alpha=0.6)
+                left.annotate(
+                    f"paper: {arm.upper()} {published[arm]:.2f}",
+                    (0, published[arm]),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(3, 2),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=LOOKS[arm]["color"],
+                    annotation_clip=True,
+                )
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
+    figure.savefig(path, dpi=150)
+
+
+def make(results):
+    tables.leave(results, reference=SGD)
+    write(results.folder / "protocol.md", results)
+    draw(results.folder / "protocol.png", results)
+    found = []
+    for dataset in results.datasets:
+        finding = compare.above(results, dataset, [(SAM, SGD)])
+        setting = f"{results.setting(dataset)}, the authors' recipe"
+        says = "SAM at least as good as SGD, as the authors ran both (last epoch, SGD without decay)"
+        found.append(verdicts.Verdict("table1", setting, says, finding.ours, finding.outcome))
+    verdicts.write(results.folder, found)
+
+
+EXPERIMENT = paper.experiment(
+    "protocol", __doc__, arms, make, defaults={"recipe": "authors2025", "dataset": ["cifar10"], "epochs": 50}
+)
+
+if __name__ == "__main__":
+    lab.main(EXPERIMENT)
