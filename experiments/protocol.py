@@ -41,12 +41,14 @@ def arms(options, dataset):
 
 def best(results, dataset, arm):
     """Each seed's highest test accuracy in percent and its epoch, (accuracy, epoch) by seed; diverged ones left out."""
+    rows = results.of(dataset, arm)
+    lost = {row["seed"] for row in rows if row["diverged"]}
     found: dict[int, tuple[float, int]] = {}
-    for row in results.of(dataset, arm):
-        if not row["diverged"]:
+    for row in rows:
+        if row["seed"] not in lost:
             here = (100 * row["test_accuracy"], row["epoch"])
             found[row["seed"]] = max(found.get(row["seed"], here), here, key=lambda pair: pair[0])
-    return {seed: pair for seed, pair in found.items() if not results.of(dataset, arm)[-1]["diverged"]}
+    return found
 
 
 def mean_and_sd(values):
@@ -118,17 +120,19 @@ def draw(path, results):
     figure.savefig(path, dpi=150)
 
 
+def judge(results, dataset):
+    """The paper's claim, as the authors ran it."""
+    finding = compare.above(results, dataset, [(SAM, SGD)])
+    setting = f"{results.setting(dataset)}, the authors' recipe"
+    says = "SAM at least as good as SGD, as the authors ran both (last epoch, SGD without decay)"
+    return verdicts.Verdict("table1", setting, says, finding.ours, finding.outcome)
+
+
 def make(results):
     tables.leave(results, reference=SGD)
     write(results.folder / "protocol.md", results)
     draw(results.folder / "protocol.png", results)
-    found = []
-    for dataset in results.datasets:
-        finding = compare.above(results, dataset, [(SAM, SGD)])
-        setting = f"{results.setting(dataset)}, the authors' recipe"
-        says = "SAM at least as good as SGD, as the authors ran both (last epoch, SGD without decay)"
-        found.append(verdicts.Verdict("table1", setting, says, finding.ours, finding.outcome))
-    verdicts.write(results.folder, found)
+    verdicts.write(results.folder, [judge(results, dataset) for dataset in results.datasets])
 
 
 EXPERIMENT = paper.experiment(

@@ -6,10 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import sam_jax as sj
 
 LOSS_NAMES = tuple(sj.losses.LOSSES)
+
+
+def some(values, quick):
+    """Parameters of a test: those of `quick` in `make test`, the others too in `make test-all`."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def batch(circuit, loss="cross_entropy", examples=5, seed=0):

@@ -79,6 +79,7 @@ def test_the_page_of_measurements_is_made_of_the_stored_ones(tmp_path, monkeypat
     assert "sam, CIFAR-10" in text and "Not run here." in text
 
 
+@pytest.mark.slow
 def test_the_search_at_once_runs(tmp_path):
     small = ("--settings=2", "--seeds=2", "--epochs=1", "--images=256", "--json=found.json")
     command = [sys.executable, HERE / "search_at_once.py", *small]

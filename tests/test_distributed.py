@@ -88,6 +88,7 @@ def test_two_processes_leave_the_table_that_one_leaves(cwd):
     }
 
 
+@pytest.mark.slow
 def test_two_processes_search_as_one_does(cwd):
     flags = ("search.py", "--dataset=mine.npz", "--rules=sgd,sam", "--trials=5", "--rungs=1,2", "--seeds=2")
     flags += ("--factors=0.5,1", "--factor_rungs=2", "--batch_size=8", "--hidden_widths=3,4")
@@ -97,6 +98,7 @@ def test_two_processes_search_as_one_does(cwd):
     assert timeless(cwd / "two") == timeless(cwd / "one")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_loses_its_unfinished_rows_alone_and_a_restart_does_just_those(cwd):
     flags = (*TABLE1, "--epochs=400", "--out_dir=out")
     first, second = start(cwd, *flags)

@@ -122,6 +122,7 @@ def test_the_table_is_made_again_from_the_rows_alone(table1):
     assert [file.read_bytes() for file in files] == before
 
 
+@pytest.mark.slow
 def test_multi_label_images_are_measured_by_auc_too(tmp_path):
     random = np.random.default_rng(1)
     arrays = {}

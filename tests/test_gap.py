@@ -55,6 +55,7 @@ def test_each_arm_changes_what_its_name_says():
                 assert found[name][key] == pytest.approx(change * searched[key], rel=1e-6), (name, key)
 
 
+@pytest.mark.slow
 def test_two_steps_leave_a_figure(tmp_path):
     files.write_npz(tmp_path / "mine.npz", files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))
     small = ("--epochs=1", "--batch_size=16", "--seeds=1", "--hidden_widths=4", f"--out_dir={tmp_path / 'out'}")

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from stepping import some
 from test_training import images, numbers, protocol, same, trace
 
 import sam_jax as sj
@@ -41,7 +42,7 @@ def test_without_interventions_every_pathway_moves_in_every_epoch(free):
     assert not any(diverged.any() for _, diverged, _ in free.values())
 
 
-@pytest.mark.parametrize("pathway", sj.PATHWAYS)
+@pytest.mark.parametrize("pathway", some(sj.PATHWAYS, ("v_bar",)))
 def test_a_frozen_pathway_stands_still_from_its_epoch_on_and_the_others_learn(pathway, data, free):
     found = run(data, f"freeze {pathway}@2")
     assert list(found) == list(free)
@@ -51,7 +52,7 @@ def test_a_frozen_pathway_stands_still_from_its_epoch_on_and_the_others_learn(pa
     assert any(matrix.any() for matrix in getattr(found[EPOCHS][0], pathway))
 
 
-@pytest.mark.parametrize("pathway", sj.PATHWAYS)
+@pytest.mark.parametrize("pathway", some(sj.PATHWAYS, ("v_bar",)))
 def test_a_lesioned_pathway_is_zero_from_its_epoch_on(pathway, data, free):
     found = run(data, f"lesion {pathway}@2")
     assert all(same(found[epoch], free[epoch]) for epoch in (0, 1, 2))
@@ -69,6 +70,7 @@ def test_w_alone_learns_by_its_top_once_v_bar_is_silent(data):
     assert not np.allclose(after.w[2], (1 - 1e-3) * before.w[2], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_all_but_w_frozen_from_the_start_is_the_circuit_whose_w_alone_is_plastic(data):
     frozen = run(data, "freeze w_bar@0", "freeze v@0", "freeze v_bar@0")
     fixed = protocol("sam", epochs=EPOCHS)
@@ -92,12 +94,14 @@ def test_interventions_add_up_each_at_its_own_epoch(data, free):
     assert moved(found[3][0], found[4][0]) == {"w_bar"}
 
 
+@pytest.mark.slow
 def test_the_epoch_of_an_intervention_is_evaluated_even_between_two_evaluations(data, free):
     found = run(data, "freeze w@1", evaluate_every=3)
     assert list(found) == [0, 1, 3, 4]
     assert same(found[1], free[1]) and moved(found[1][0], found[3][0]) == {"w_bar", "v", "v_bar"}
 
 
+@pytest.mark.slow
 def test_a_seeds_run_under_an_intervention_does_not_depend_on_its_neighbours(data):
     begun = (parse("lesion", "w_bar@1"),)
     fixed = protocol("sam", epochs=2, interventions=begun)
@@ -143,6 +147,7 @@ def test_what_has_not_begun_changes_nothing():
     assert not silent.v[0].any() and same(silent.w, synapses.w) and synapses.v[0].any()
 
 
+@pytest.mark.slow
 def test_a_pathway_that_a_rule_learns_in_a_phase_of_its_own_can_be_frozen_and_lesioned_too(data):
     """Weight mirroring changes W̄ after each update, not by `local_update`."""
     free = run(data, rule="wm")

@@ -230,6 +230,7 @@ def test_held_pathways_are_compared_alike(float64):
     assert_close(compare(held, synapses, decay_over_rate_v=0.1), compare(circuit, synapses, decay_over_rate_v=0.1))
 
 
+@pytest.mark.slow
 def test_every_probe_runs_under_jit_and_vmap():
     circuit = sj.sam((4, 6, 5, 3), (8, 7))
     runs = [random_synapses(circuit, seed) for seed in range(3)]

@@ -70,6 +70,7 @@ def test_the_winners_are_flagfiles_of_the_best_trial_of_the_last_factors(searche
     assert {line for line in lines if not line.startswith("#")} == {f"--{k}={v:g}" for k, v in best.items()}
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_was(searched):
     cwd, given = searched
     path, before = cwd / "out" / "metrics.jsonl", rows(cwd)
@@ -159,6 +160,7 @@ def test_many_trials_at_once_are_the_single_runs_in_one_program(digits):
     assert [r["diverged"] for r in found[2]] == [True, True] and found[2][0]["val_accuracy"] is None
 
 
+@pytest.mark.slow
 def test_trials_in_chunks_are_the_trials_at_once(digits, monkeypatch):
     job, (_, data) = job_of(digits, "sgd", epochs=2), digits
     trials = [{"rate_w": rate} for rate in (0.01, 0.1, 0.3, 0.5, 0.6)]

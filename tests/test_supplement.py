@@ -150,6 +150,7 @@ def test_correlations_and_ranks_are_judged_in_both_streams(measure, after, outco
     assert "seed 9 diverged" in found.ours and "n = 3" in found.ours
 
 
+@pytest.mark.slow
 def test_representations_are_probed_and_drawn(run):
     flags = ("--epochs=2", "--hidden_widths=6,6,6", "--evaluate_every=1")
     rows, files = run(s1a.EXPERIMENT, *flags)
@@ -160,6 +161,7 @@ def test_representations_are_probed_and_drawn(run):
     assert not any("v_bar_gram" in r for r in rows if r["arm"] == "SGD")
 
 
+@pytest.mark.slow
 def test_the_factor_reaches_the_rates_of_the_representations(run, cells):
     run(s1a.EXPERIMENT, "--epochs=1", "--hidden_widths=4,4", "--rate_factor=0.5")
     numbers = cells()["SAM"]["numbers"]
@@ -201,6 +203,7 @@ def test_stationarity_is_probed_and_drawn(run):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flag", "decay"), [("--nodecay_times_rate", 0.25), ("--decay_times_rate", 1.0)])
 def test_the_constant_rate_is_half_of_what_the_factor_leaves(run, cells, flag, decay):
     """Where the rate scales the decay, neither factor scales it again; a rule beside the arms has no V̄ to probe."""

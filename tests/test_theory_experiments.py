@@ -106,6 +106,7 @@ def theory_run(images, tmp_path_factory):
     return folder, flags
 
 
+@pytest.mark.slow
 def test_theory_leaves_its_figure_and_a_verdict_on_each_claim(theory_run):
     folder, _ = theory_run
     claims = [v.claim for v in verdicts.read(folder)]
@@ -119,6 +120,7 @@ def test_theory_leaves_its_figure_and_a_verdict_on_each_claim(theory_run):
         )
 
 
+@pytest.mark.slow
 def test_lemma_1_follows_the_closed_form_in_a_real_run(theory_run):
     """4 steps of a cosine: s = 1, 0.8536, 0.5, 0.1464; γ = 2e-3."""
     rows = rows_of(theory_run[0])
@@ -133,6 +135,7 @@ def test_lemma_1_follows_the_closed_form_in_a_real_run(theory_run):
     assert verdicts.read(theory_run[0])[0].outcome == "holds"
 
 
+@pytest.mark.slow
 def test_a_second_start_of_theory_computes_nothing_again(theory_run):
     folder, flags = theory_run
     files = [folder / name for name in ("metrics.jsonl", "proposition1.json")]
@@ -141,6 +144,7 @@ def test_a_second_start_of_theory_computes_nothing_again(theory_run):
     assert [file.read_bytes() for file in files] == before
 
 
+@pytest.mark.slow
 def test_theorys_verdicts_on_constructed_rows(theory_run):
     """A cosine of 0.99 in every layer holds, one layer of 0.9 does not, and V on the move tests nothing.
 

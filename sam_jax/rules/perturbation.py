@@ -52,7 +52,7 @@ node_perturbation = Rule(
         "gated": (),
         "feedback_weights": "tied",
     },
-    numbers={"rate_w": 0.003, "decay": 0.0, "scale_w": 1.0},
+    numbers={"rate_w": 0.01, "decay": 0.0, "scale_w": 1.0},
     space={"rate_w": (3e-4, 0.05), "decay/rate_w": (1e-5, 3e-3), "scale_w": (0.4, 1.2)},
     feedback=perturb,
     source="Widrow and Lehr 1990; Werfel, Xie and Seung 2003",
