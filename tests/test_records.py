@@ -1,6 +1,8 @@
 """A run's folder: what is written comes back, and a run that was cut short goes on where it was, or not at all."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import official_files as files
@@ -181,3 +183,57 @@ def test_trained_circuits_come_back_with_the_predictions_they_had(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.npz", "sam.msgpack"]
     with pytest.raises(ValueError, match=r"expected uint8 \[N, ...\] with 4 pixels each"):
         back.predict(np.zeros((1, 5), np.uint8))
+
+
+def test_a_folder_has_one_writer_and_nothing_is_left_of_one_that_wrote_nothing(tmp_path):
+    folder = tmp_path / "new" / "run"
+    with records.only_writer(folder):
+        records.check(folder)  # the lock is no content
+        with (
+            pytest.raises(FileExistsError, match="in use by another process"),
+            records.only_writer(folder),
+        ):
+            pass
+        assert folder.is_dir()
+    assert not list(tmp_path.iterdir())
+    with records.only_writer(folder):
+        (folder / "mine").touch()
+    with records.only_writer(folder):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+    with (
+        pytest.raises(FileExistsError, match="is not a folder: give another"),
+        records.only_writer(folder / "mine"),
+    ):
+        pass
+
+
+HOLD = """
+import sys, time
+from sam_jax.lab import records
+with records.only_writer(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_writer_that_is_killed_holds_the_folder_no_longer(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(FileExistsError, match="in use"), records.only_writer(tmp_path / "run"):
+            pass
+        holder.kill()
+    with records.only_writer(tmp_path / "run"):
+        pass
+
+
+def test_of_two_rows_of_one_epoch_the_first_counts_and_it_is_said(tmp_path):
+    row = {"dataset": "mine", "arm": "sgd", "seed": 0, "epoch": 1, "seconds": 1.0, "test_accuracy": 0.5}
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").touch()
+    records.append(tmp_path, [row, row | {"seed": 1}, row | {"seconds": 2.0}])
+    assert records.read(tmp_path)[1] == [row, row | {"seed": 1}]  # the same result, measured twice
+    records.append(tmp_path, [row | {"test_accuracy": 0.75}])
+    with pytest.warns(UserWarning, match="two rows of dataset mine, arm sgd, seed 0, epoch 1: the second is left out"):
+        assert records.read(tmp_path)[1] == [row, row | {"seed": 1}]

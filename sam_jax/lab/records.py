@@ -5,6 +5,7 @@ figures are made from these two files alone. Where several processes write, each
 `metrics.I.jsonl`, until one of them merges the parts.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -14,15 +15,49 @@ import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import filelock
 import jax
 
 import sam_jax
 
 PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
-MANIFEST, METRICS, PARTS = "manifest.json", "metrics.jsonl", "metrics.*.jsonl"
+MANIFEST, METRICS, PARTS, LOCK = "manifest.json", "metrics.jsonl", "metrics.*.jsonl", ".lock"
+IDENTITY = ("dataset", "arm", "seed", "epoch", "stage", "trial")  # of a row: those that it has
+
+
+@contextlib.contextmanager
+def only_writer(folder: str | os.PathLike):
+    """Holds a run's folder against other processes; makes it, and takes it away again if nothing comes into it.
+
+    The operating system lets go of the lock of a process that dies.
+
+    Raises:
+      FileExistsError: another process holds it, or it is no folder.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"out_dir {folder} is not a folder: give another")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / LOCK, timeout=0):
+            try:
+                yield
+            finally:  # while it is held: who waits for this very file finds it gone, and asks again
+                with contextlib.suppress(OSError):
+                    (folder / LOCK).unlink()
+    except filelock.Timeout:
+        raise FileExistsError(
+            f"out_dir {folder} is in use by another process: wait for it to end, or give another folder"
+        ) from None
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, **fixed) -> None:
@@ -37,7 +72,7 @@ def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, 
         `numerics`, a search's `stages`.
     """
     folder = pathlib.Path(folder)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}):
         return
     if cells is None or not (folder / MANIFEST).is_file():
         raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
@@ -166,7 +201,7 @@ def _line(row):
 
 
 def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
-    """The manifest and the rows of a run's folder, those of all parts once each.
+    """The manifest and the rows of a run's folder, those of all parts: one for each run and epoch, the first.
 
     A last line that an interruption cut short is left out.
 
@@ -179,8 +214,14 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
             raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
     files = (folder / METRICS, *sorted(folder.glob(PARTS)))
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
-    rows = [json.loads(line) for line in dict.fromkeys(lines) if line.endswith("\n")]
-    return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), rows
+    rows: dict[Any, dict] = {}
+    for line in dict.fromkeys(line for line in lines if line.endswith("\n")):
+        row = json.loads(line)
+        held = rows.setdefault(tuple(row.get(name) for name in IDENTITY) if "arm" in row else line, row)
+        if held | {"seconds": 0} != row | {"seconds": 0}:
+            what = ", ".join(f"{name} {row[name]}" for name in IDENTITY if name in row)
+            warnings.warn(f"{folder} has two rows of {what}: the second is left out", stacklevel=2)
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), list(rows.values())
 
 
 def environment() -> dict:

@@ -3,6 +3,8 @@
 Runs that are in the folder already are not computed again.
 """
 
+import contextlib
+import dataclasses
 import functools
 import operator
 import pathlib
@@ -32,17 +34,21 @@ def main(experiment: Experiment, argv: list[str] | None = None) -> None:
 
 def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = None, **parsing) -> None:
     """The options, the folder that `compute(experiment, options)` returns, and what `make` makes of it."""
-    with flags.one_line_errors(f"{experiment.name}.py"):
-        options = flags.parse(experiment, sys.argv if argv is None else argv, **parsing)
-        if options is None:
-            return
-        if options.remake:
-            experiment.make(Results.read(pathlib.Path(options.remake).expanduser()))
-            return
-        processes.start(options.distributed, options.out_dir)
-    folder = compute(experiment, options)
-    if processes.first():
-        experiment.make(Results.read(folder))
+    with contextlib.ExitStack() as held:
+        with flags.one_line_errors(f"{experiment.name}.py"):
+            options = flags.parse(experiment, sys.argv if argv is None else argv, **parsing)
+            if options is None:
+                return
+            if options.remake:
+                experiment.make(Results.read(pathlib.Path(options.remake).expanduser()))
+                return
+            processes.start(options.distributed, options.out_dir)
+            options = dataclasses.replace(options, out_dir=str(options.folder()))
+            if processes.first():  # for all processes of one run
+                held.enter_context(records.only_writer(options.folder()))
+        folder = compute(experiment, options)
+        if processes.first():
+            experiment.make(Results.read(folder))
 
 
 def run(experiment: Experiment, options: Options) -> pathlib.Path:
