@@ -185,3 +185,25 @@ def test_same_split_whatever_the_images(tmp_path):
         path = files.write_npz(tmp_path / f"{name}.npz", (images, labels), (images, labels))
         marked.append(datasets.load(str(path)).val.images[:, 0, 0, 0])
     np.testing.assert_array_equal(*marked)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parts", "mend"),
+    [
+        (
+            lambda labels: np.eye(3, dtype=int)[labels],
+            ["one-hot classes", "rows.argmax(axis=1)"],
+            lambda y: y.argmax(axis=1),
+        ),
+        (lambda labels: labels + 1, ["labels that begin at 0", "found 1..3", "labels - 1"], lambda y: y - 1),
+    ],
+    ids=["one-hot", "from one"],
+)
+def test_labels_that_are_not_what_they_seem_are_refused_and_the_remedy_mends_them(tmp_path, spoil, parts, mend):
+    splits = [files.examples(20, (5, 9, 1), 3), files.examples(6, (5, 9, 1), 3, 1)]
+    spoiled = [(images, spoil(labels)) for images, labels in splits]
+    path = files.write_npz(tmp_path / "mine.npz", *spoiled)
+    files.fails(ValueError, lambda: datasets.load(path), path, *parts)
+    mended = datasets.load(files.write_npz(path, *((images, mend(labels)) for images, labels in spoiled)))
+    assert (mended.task, mended.classes) == ("single-label", 3)
+    np.testing.assert_array_equal(mended.test.labels, splits[1][1])

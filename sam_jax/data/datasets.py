@@ -203,10 +203,20 @@ def _own(name: str, path: pathlib.Path, arrays: formats.Arrays) -> Dataset:
         raise formats.fault(f"{path}: train_images", "2 or more images", 1, formats.REPAIR)
     labels = {key: array for key, array in arrays.items() if key.endswith("labels")}
     if arrays["train_labels"].ndim == 2:
+        if arrays["train_labels"].shape[1] > 1 and all((rows.sum(axis=1) == 1).all() for rows in labels.values()):
+            expected, found = (
+                "rows of 0 and 1 for images with several labels",
+                "one 1 in every row, as of one-hot classes",
+            )
+            raise formats.fault(f"{path}: labels", expected, found, "give the classes instead: rows.argmax(axis=1)")
         return _assemble(name, "multi-label", arrays["train_labels"].shape[1], str(path), arrays)
     for key, array in labels.items():
         _in_range(f"{path}: {key}", array, MAX_CLASSES, "number the classes 0, 1, 2 …")
+    lowest = min(int(array.min()) for array in labels.values())
     classes = 1 + max(int(array.max()) for array in labels.values())
+    if lowest > 0:
+        found, remedy = f"{lowest}..{classes - 1}", f"number them from 0: labels - {lowest}"
+        raise formats.fault(f"{path}: labels", "labels that begin at 0", found, remedy)
     if classes < 2:
         raise formats.fault(path, "two or more classes", "label 0 only", formats.REPAIR)
     return _assemble(name, "single-label", classes, str(path), arrays)
