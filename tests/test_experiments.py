@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -196,3 +197,12 @@ def test_ones_own_images_are_checked_before_anything_is_made(images, tmp_path):
     assert done.returncode == 1
     assert "batch_size is 100, expected at most the 33 training images of mine" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_there_gets_one_line_and_makes_nothing(tmp_path):
+    command = [sys.executable, SCRIPTS / "table1.py", "--out_dir=out"]
+    environment = os.environ | {"JAX_PLATFORMS": "nonsense"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "JAX finds no device of JAX_PLATFORMS=nonsense" in done.stderr and "JAX_PLATFORMS=cpu" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -182,3 +182,49 @@ def test_facts_tell_the_trivial_predictor_by_hand(tmp_path, run):
     facts = records.read(folder)[0]["data"]["mine"]
     assert facts["chance"] == {"accuracy": 50.0} and facts["classes"] == 2 and facts["shape"] == [2, 2, 1]
     assert json.loads((folder / records.MANIFEST).read_text())["flags"]["epochs"] == 1
+
+
+def test_synapses_that_are_asked_for_too_late_are_refused_and_a_new_folder_has_them(run):
+    folder, _ = run(arms={"sgd": ARMS["sgd"]})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(SystemExit, match="has runs of sgd that ended without --save_synapses: give another folder"):
+        run(arms={"sgd": ARMS["sgd"]}, save_synapses="true")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    again, _ = run("new", arms={"sgd": ARMS["sgd"]}, save_synapses="true")
+    assert (again / "mine_sgd.msgpack").is_file()
+    assert run("new", arms={"sgd": ARMS["sgd"]}, save_synapses="true", seeds="3")[1] == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            KeyboardInterrupt(),
+            130,
+            "mine.py: interrupted; what is done is in {folder}: the same command with --out_dir",
+        ),
+        (OSError(28, "No space left on device"), None, "No space left on device: what was done before is in {folder}"),
+    ],
+    ids=["Ctrl-C", "a full disk"],
+)
+def test_what_ends_a_run_from_outside_is_one_line_and_what_is_done_stays(
+    error, status, line, run, tmp_path, monkeypatch, capsys
+):
+    plain = records.append
+
+    def fail(folder, rows, part=None):
+        if rows[0]["epoch"] == 2:
+            raise error
+        plain(folder, rows, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "append", fail)
+        with pytest.raises(SystemExit) as ended:
+            run()
+    folder = tmp_path / "out"
+    said = capsys.readouterr().err + str(ended.value.code)
+    assert line.format(folder=folder) in said and "Traceback" not in said
+    assert status is None or ended.value.code == status
+    assert {row["epoch"] for row in records.read(folder)[1]} == {0, 1}
+    run()
+    assert measured(folder) == measured(run("whole")[0])

@@ -17,10 +17,21 @@ def start(distributed: bool, out_dir: str | None) -> None:
     """Joins the other processes, where there are any; before anything else is done with JAX.
 
     Raises:
-      ValueError: --out_dir is not given, or JAX finds no processes to join.
+      ValueError: --out_dir is not given, or JAX finds no processes to join, or not the device that it was told to use.
     """
-    if not distributed:
-        return
+    if distributed:
+        _join(out_dir)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms or "any"
+        why = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        raise ValueError(
+            f"JAX finds no device of JAX_PLATFORMS={asked}{why}: JAX_PLATFORMS=cpu runs on the processor"
+        ) from None
+
+
+def _join(out_dir):
     if not out_dir:
         raise ValueError("--distributed needs --out_dir, one folder that all processes can write to")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")

@@ -46,7 +46,17 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
             options = dataclasses.replace(options, out_dir=str(options.folder()))
             if processes.first():  # for all processes of one run
                 held.enter_context(records.only_writer(options.folder()))
-        folder = compute(experiment, options)
+        try:
+            folder = compute(experiment, options)
+        except KeyboardInterrupt:
+            print(
+                f"\n{experiment.name}.py: interrupted; what is done is in {options.out_dir}: the same command with "
+                f"--out_dir={options.out_dir} goes on",
+                file=sys.stderr,
+            )
+            sys.exit(130)
+        except OSError as error:  # a full disk, or one that has vanished
+            sys.exit(f"{experiment.name}.py: {error}: what was done before is in {options.out_dir}")
         if processes.first():
             experiment.make(Results.read(folder))
 
@@ -61,6 +71,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
         check_numbers(options, jobs)
         needs = check_memory(jobs)
+        check_saved(jobs, folder, options)
         open_folder(folder, experiment, options, "experiment", jobs)
     tell(needs)
     train(jobs, folder, experiment, options)
@@ -98,6 +109,20 @@ def check_memory(jobs: list[Job]) -> list[str]:
         footprint.at_once(needed, 1, footprint.free())
         found.append(f"{dataset}: a run of {largest.name} needs {footprint.describe(needed)}")
     return found
+
+
+def check_saved(jobs: list[Job], folder: pathlib.Path, options: Options) -> None:
+    """Raises FileExistsError where --save_synapses comes too late: a run is finished, and its synapses are gone."""
+    if not (options.save_synapses and (folder / records.MANIFEST).is_file()):
+        return
+    done = records.finished(*records.read(folder))
+    for job in jobs:
+        lost = any((job.dataset.name, job.name, seed) in done for seed in range(options.seeds))
+        if lost and not any(folder.glob(file_name(job, [0]).replace(".msgpack", "*.msgpack"))):
+            raise FileExistsError(
+                f"out_dir {folder} has runs of {job.name} that ended without --save_synapses: "
+                "give another folder to train them again"
+            )
 
 
 def tell(lines: list[str]) -> None:
