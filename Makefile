@@ -18,6 +18,7 @@ test-all: $(READY)
 lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 # Where JAX finds a GPU, the search too; PLACE names the folder of the measurements.
 PLACE ?= $(shell .venv/bin/python -c 'import jax; print(jax.default_backend())' 2>/dev/null)

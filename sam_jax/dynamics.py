@@ -66,7 +66,8 @@ def forward(circuit: Circuit, state: State, x: jax.Array) -> State:
     """
     if x.ndim != 2 or x.shape[1] != circuit.widths[0]:
         raise ValueError(f"x has shape {x.shape}, expected [B, {circuit.widths[0]}] (the first of widths)")
-    h, sent = (x,), x  # D_u^1 = I
+    h: tuple[jax.Array, ...] = (x,)
+    sent = x  # D_u^1 = I
     for w in state.synapses.w:
         h += (send(w, sent),)  # eq. (5)  h^{l+1} = W^l D_u^l h^l
         sent = circuit.phi(h[-1])
@@ -89,7 +90,7 @@ def feedback(circuit: Circuit, state: State, error: jax.Array) -> State:
         expected = f"that of ŷ, {h[-1].shape}" if h else "a state that forward has filled"
         raise ValueError(f"error has shape {error.shape}, expected {expected}")
     gates = _gates(circuit, h)
-    h_bar = (error,)
+    h_bar: tuple[jax.Array, ...] = (error,)
     for i in reversed(range(len(circuit.hidden_widths))):
         sent = error if len(h_bar) == 1 else _sent_downstream(circuit, h_bar[0], gates[i + 1])
         if circuit.feedback_weights == "tied":

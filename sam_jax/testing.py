@@ -4,6 +4,8 @@ def test_my_rule():
     sj.testing.check(my_rule)
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,9 +63,14 @@ def _described(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)
 
 
+def _alike(a, b) -> bool:
+    structure: Any = jax.tree.structure(a)
+    return bool(structure == jax.tree.structure(b))
+
+
 def _same(a, b) -> bool:
     """Whether two pytrees are alike in structure and, bit for bit, in content."""
-    if jax.tree.structure(a) != jax.tree.structure(b):
+    if not _alike(a, b):
         return False
     return all(
         np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
@@ -72,7 +79,7 @@ def _same(a, b) -> bool:
 
 def _close(a, b) -> bool:
     """Alike in structure, and in content to what another order of summation may change."""
-    if jax.tree.structure(a) != jax.tree.structure(b):
+    if not _alike(a, b):
         return False
     return all(
         np.allclose(x, y, rtol=1e-3, atol=1e-4) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)

@@ -134,8 +134,8 @@ def train(
     >>> bool(net.accuracy["test"][0] > 0.5)
     True
     """
-    rule = _named(rule, RULES, "rule")
-    loss = _named(
+    known: Rule = _named(rule, RULES, "rule")
+    chosen: losses.Loss = _named(
         loss or ("sigmoid_cross_entropy" if data.task == "multi-label" else "cross_entropy"), losses.LOSSES, "loss"
     )
     if (widths[0], widths[-1]) != (data.pixels, data.classes):
@@ -144,11 +144,11 @@ def train(
             f"the pixels and the classes of {data.name}"
         )
     settings = {} if activation is None else {"activation": activation}
-    circuit = rule(tuple(widths), tuple(downstream_widths), **settings)
-    fixed = training.Protocol(rule.functions, circuit, loss, batch_size, epochs, optimizer=optimizer, **protocol)
+    circuit = known(tuple(widths), tuple(downstream_widths), **settings)
+    fixed = training.Protocol(known.functions, circuit, chosen, batch_size, epochs, optimizer=optimizer, **protocol)
     placed = inputs.place(data)
     history = []
-    for epoch, runs, metrics in training.train(fixed, rule.settle(numbers or {}), placed, list(seeds)):
+    for epoch, runs, metrics in training.train(fixed, known.settle(numbers or {}), placed, list(seeds)):
         entry: dict = {"epoch": epoch}
         for split, measured in jax.device_get(metrics).items():
             entry[f"{split}_loss"], entry[f"{split}_accuracy"] = measured.loss, measured.accuracy
@@ -158,7 +158,8 @@ def train(
             on_epoch(entry)
     kept = jax.device_get((final.synapses, final.memory, placed.mean, placed.std))
     diverged = np.asarray(final.diverged)
-    return Trained(rule, circuit, loss, *kept, tuple(seeds), diverged, tuple(history))
+    synapses, memory, mean, std = kept
+    return Trained(known, circuit, chosen, synapses, memory, mean, std, tuple(seeds), diverged, tuple(history))
 
 
 def _named(given, known: Mapping, what: str):
@@ -215,7 +216,7 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
         raise ValueError(f"{path} holds no trained circuits: {type(error).__name__}: {error}") from None
     if version != FORMAT:
         raise ValueError(f"{path} is of format {version}, expected {FORMAT}: it was saved by another sam_jax")
-    if (rule.name if rule else name) != name:
+    if rule is not None and rule.name != name:
         raise ValueError(f"{path} was trained by the rule {name}, not by {rule.name}")
     rule = rule or RULES.get(name)
     if rule is None:

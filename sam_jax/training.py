@@ -73,7 +73,7 @@ class Run(NamedTuple):
     synapses: Synapses
     memory: Any
     opt_state: optax.OptState
-    key: jax.Array
+    key: Any
     initial_loss: jax.Array
     diverged: jax.Array
 

@@ -22,7 +22,7 @@ import os
 import pathlib
 import uuid
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Dataset(NamedTuple):
     def checksums(self) -> dict[str, str]:
         """SHA-256 of the bytes of each of the six arrays: train_images, train_labels, val_… ."""
         return {
-            f"{split}_{key}": hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8)).hexdigest()
+            f"{split}_{key}": hashlib.sha256(_bytes(array)).hexdigest()
             for split in SPLITS
             for key, array in getattr(self, split)._asdict().items()
         }
@@ -113,7 +113,12 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
         path = pathlib.Path(name).expanduser()
         own = path.name if path.stem in REGISTRY else path.stem  # never takes a public set's name
         return _own(own, path, formats.npz([path]))
-    return _registered(REGISTRY[name], data_folder(data_dir))
+    return _registered(REGISTRY[str(name)], data_folder(data_dir))
+
+
+def _bytes(array: np.ndarray) -> Any:
+    """An array's bytes, none of an empty one, without a copy where it lies in one piece."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def _is_path(name: str | os.PathLike) -> bool:
@@ -192,7 +197,7 @@ def _in_range(where: object, labels: np.ndarray, classes: int, remedy: str) -> N
 
 def _own(name: str, path: pathlib.Path, arrays: formats.Arrays) -> Dataset:
     """One's own images: splits must agree with each other; classes are counted."""
-    rows = {}
+    rows: dict[str, tuple] = {}
     for key, array in arrays.items():
         kind = key.partition("_")[2]
         first = rows.setdefault(kind, (key, array.shape[1:]))
@@ -248,7 +253,7 @@ def _keep(path: pathlib.Path, arrays: formats.Arrays) -> None:
     partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.npz")
     try:
         with contextlib.suppress(OSError):
-            np.savez(partial, **arrays)
+            np.savez(partial, **arrays)  # type: ignore[arg-type]  # numpy types its own keywords alone
             if not path.exists():  # never over a file of the user's
                 os.replace(partial, path)
     finally:

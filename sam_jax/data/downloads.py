@@ -148,7 +148,7 @@ def make_builder(
         if archive.sha256 is not None and archive.size is not None
     }
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         """Images as bytes (a PNG encoder would need TensorFlow), in their publisher's order."""
 
         name = spec.name

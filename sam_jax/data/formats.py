@@ -40,7 +40,13 @@ def fault(where: object, expected: object, found: object, remedy: str) -> ValueE
 @contextlib.contextmanager
 def _reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
     """Turns the many errors of a damaged archive into the one line."""
-    damaged = (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile)
+    damaged: tuple[type[Exception], ...] = (
+        EOFError,
+        zlib.error,
+        gzip.BadGzipFile,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+    )
     damaged += (NotImplementedError, RuntimeError, MemoryError)  # encrypted, odd compression, a header that lies
     try:
         yield
@@ -91,8 +97,8 @@ def _tar_members(path: str | os.PathLike, names: Sequence[str]) -> dict[str, byt
     with _reading(path, kind), tarfile.open(path, "r|gz") as archive:
         for member in archive:
             base = pathlib.PurePosixPath(member.name).name
-            if base in names and member.isfile():
-                contents[base] = archive.extractfile(member).read()
+            if base in names and (content := archive.extractfile(member)) and member.isfile():
+                contents[base] = content.read()
                 if len(contents[base]) != member.size:
                     raise EOFError(f"{base} ends early")
             if len(contents) == len(names):

@@ -69,7 +69,7 @@ def alike(results: Results, dataset: str, a: str, b: str, margin: float) -> Find
     """
     paired = results.difference(dataset, a, b)
     outcome = "undecided"
-    if paired.low is not None and not paired.lost:
+    if paired.low is not None and paired.high is not None and not paired.lost:
         if -margin <= paired.low and paired.high <= margin:
             outcome = "holds"
         elif paired.low > margin or paired.high < -margin:

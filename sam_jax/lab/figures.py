@@ -103,13 +103,15 @@ def points(axis, results: Results, dataset: str, looks: dict[str, dict], ordered
     estimates = {arm: statistics.estimate(values.values()) for arm, values in final.items()}
     arms = list(looks)[::-1]
     if ordered:
-        arms.sort(key=lambda arm: -np.inf if estimates[arm].mean is None else estimates[arm].mean)
+        arms.sort(key=lambda arm: float("-inf" if (mean := estimates[arm].mean) is None else mean))
     for y, arm in enumerate(arms):
         kept, estimate = [value for value in final[arm].values() if value is not None], estimates[arm]
         colour = looks[arm]["color"]
         axis.scatter(kept, np.full(len(kept), y - 0.2), s=14, facecolors="none", edgecolors=colour, linewidths=0.9)
         if estimate.mean is not None:
-            spread = None if estimate.low is None else [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+            spread = None
+            if estimate.low is not None and estimate.high is not None:
+                spread = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
     names = [label(results.title(arm)) + results.lost(dataset, arm).replace(" (", "\n(") for arm in arms]
     axis.set_yticks(range(len(arms)), names)

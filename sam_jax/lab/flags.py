@@ -42,7 +42,7 @@ class Flag(NamedTuple):
     default: Any
     help: str
     check: Callable | None = None
-    lower: float | None = None
+    lower: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,16 +256,14 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     for flag in (values[name] for name in values):
         if isinstance(flag.value, float) and not math.isfinite(flag.value):
             raise ValueError(f"--{flag.name} is {flag.value}, expected a finite number")
-    given = {name: values[name].value for name in numbers if values[name].value is not None}
+    given = {name: float(values[name].value) for name in numbers if values[name].value is not None}  # type: ignore
     for flag in experiment.flags:
         if flag.check is not None and (wrong := flag.check(values[flag.name].value)):
             raise ValueError(f"--{flag.name}={_text(values[flag.name].value)}: {wrong}")
+    read_otherwise = ("dataset", "rules", "hidden_widths", "downstream_widths", "gated")
+    as_read: dict[str, Any] = {name: values[name].value for name in shared if name not in read_otherwise}
     options = Options(
-        **{
-            name: values[name].value
-            for name in shared
-            if name not in ("dataset", "rules", "hidden_widths", "downstream_widths", "gated")
-        },
+        **as_read,
         gated=_pathways(values.gated),
         dataset=_dataset_names(values.dataset),
         rules=rules,
@@ -414,7 +412,7 @@ def read_config(folder: pathlib.Path | None, dataset: str, rule: Rule) -> dict[s
         raise ValueError(f"{path}: {error}") from None
     if rest:  # absl stops reading there
         raise ValueError(f"{path}: {rest[0]!r} is no flag: flags begin with --, as in --rate_w=0.1")
-    found = {name: values[name].value for name in names if values[name].present}
+    found: dict[str, Any] = {name: values[name].value for name in names if values[name].present}
     for name, value in found.items():
         if not math.isfinite(value):
             raise ValueError(f"{path}: --{name} is {value}, expected a finite number")

@@ -24,7 +24,7 @@ def start(distributed: bool, out_dir: str | None) -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        asked = jax.config.jax_platforms or "any"
+        asked = jax.config.values["jax_platforms"] or "any"
         why = f" ({str(error).splitlines()[0]})" if str(error) else ""
         raise ValueError(
             f"JAX finds no device of JAX_PLATFORMS={asked}{why}: JAX_PLATFORMS=cpu runs on the processor"

@@ -226,7 +226,7 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
 
 def environment() -> dict:
     """Versions, device, processor and git revision of this process."""
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sam_jax.lab import records, statistics
 
@@ -61,7 +61,7 @@ class Results(NamedTuple):
         """The percent of the measure that needs no input: what a diverged run counts as, where it counts."""
         return self.manifest["data"][dataset]["chance"][measure or self.measure(dataset)]
 
-    def final(self, dataset: str, arm: str, column: str | None = None) -> dict[int, float | None]:
+    def final(self, dataset: str, arm: str, column: str | None = None) -> dict[int, Any]:
         """Each seed's last value of a column, by default the test measure; None where the run diverged."""
         column = column or f"test_{self.measure(dataset)}"
         factor = 100 if column.endswith(("_accuracy", "_auc")) else 1

@@ -135,8 +135,8 @@ def numerics(options: Options) -> dict:
     """What changes every number of a run, whatever the arm: a folder is not continued under another."""
     return {
         "precision": options.precision,
-        "x64": bool(jax.config.jax_enable_x64),
-        "prng": str(jax.config.jax_default_prng_impl),
+        "x64": bool(jax.config.values["jax_enable_x64"]),
+        "prng": str(jax.config.values["jax_default_prng_impl"]),
     }
 
 
@@ -227,8 +227,9 @@ def train_job(job: Job, seeds: list[int], data: inputs.Data, folder, probe, opti
         on_epochs((epoch - before) * len(seeds))
         before, start = epoch, time.perf_counter()
     if options.save_synapses:
-        kept = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
-        trained = Trained(job.rule, job.circuit, job.protocol.loss, *kept, tuple(seeds), diverged)
+        synapses, memory, mean, std = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
+        fixed = (job.rule, job.circuit, job.protocol.loss)
+        trained = Trained(*fixed, synapses, memory, mean, std, tuple(seeds), diverged)
         save(folder / file_name(job, seeds), trained)
 
 

@@ -40,7 +40,7 @@ def entries(results: Results) -> list[dict]:
 
 def winners(found: list[dict]) -> dict[tuple[str, str], dict]:
     """The best trial of the last factors for each (data set, rule); the first of equals."""
-    best = {}
+    best: dict[tuple[str, str], dict] = {}
     for entry in found:
         cell = entry["dataset"], entry["rule"]
         if entry["stage"].startswith("factor"):
@@ -67,7 +67,7 @@ def flagfile(entry: dict, results: Results, seconds: float) -> str:
 def make(results: Results) -> None:
     """Writes configs/, search.md and stability.png from the rows, and prints the winners."""
     folder, found = results.folder, entries(results)
-    seconds = collections.Counter()
+    seconds: collections.Counter = collections.Counter()
     for entry in found:
         seconds[entry["dataset"], entry["rule"]] += entry["seconds"]
     best = winners(found)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from statistics import mean as exact_mean  # in fractions: equal values have their own value as mean, and no sd
 from statistics import stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from scipy import stats
 
@@ -70,7 +70,8 @@ def paired(a: Mapping[int, float | None], b: Mapping[int, float | None]) -> Pair
     Where all differences are the same number, the interval is that number, and p is 1 if it is 0, else 0.
     """
     seeds = a.keys() | b.keys()
-    kept = [float(a[seed]) - float(b[seed]) for seed in sorted(seeds) if _finite(a.get(seed)) and _finite(b.get(seed))]
+    pairs = ((a.get(seed), b.get(seed)) for seed in sorted(seeds))
+    kept = [float(x) - float(y) for x, y in pairs if _finite(x) and _finite(y)]
     n, lost = len(kept), len(seeds) - len(kept)
     if n < 2:
         return Paired(kept[0] if kept else None, None, None, None, n, lost)
@@ -108,7 +109,7 @@ def outcome(low: float | None, high: float | None, threshold: float = 0.0) -> st
     return "holds" if low >= threshold else "does not hold" if high < threshold else "undecided"
 
 
-def _finite(value):
+def _finite(value: Any) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
