@@ -123,9 +123,8 @@ def draw(path, results):
 def judge(results, dataset):
     """The paper's claim, as the authors ran it."""
     finding = compare.above(results, dataset, [(SAM, SGD)])
-    setting = f"{results.setting(dataset)}, the authors' recipe"
     says = "SAM at least as good as SGD, as the authors ran both (last epoch, SGD without decay)"
-    return verdicts.Verdict("table1", setting, says, finding.ours, finding.outcome)
+    return verdicts.Verdict("table1", results.setting(dataset), says, finding.ours, finding.outcome)
 
 
 def make(results):

@@ -29,6 +29,8 @@ def test_the_setting_names_images_epochs_and_seeds():
     assert results(sam=[1, 2]).setting("mine") == "mine (4,500 training images), 3 epochs, 2 seeds"
     slower = results({"rate_factor": 0.5}, sam=[1, 2])
     assert slower.setting("mine").endswith("2 seeds, all rates × 0.5")
+    theirs = results({"rate_factor": 1.0, "recipe": "authors2025"}, sam=[1, 2])
+    assert theirs.setting("mine").endswith("2 seeds, authors2025")
 
 
 # Differences of 1 and 3: mean 2, and the 95 % interval of two is 2 ± 12.7062; of 1.9, 2, 2.1: 2 ± 0.2484.

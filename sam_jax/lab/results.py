@@ -95,10 +95,12 @@ class Results(NamedTuple):
         return [f"{d}, {self.title(a)}, seed {s} diverged at epoch {e}" for (d, a, s), e in first.items()]
 
     def setting(self, dataset: str, but: tuple[str, ...] = ()) -> str:
-        """`cifar10 (45,000 training images), 30 epochs, 5 seeds`; `, all rates × 0.5` where the run had that factor."""
+        """`cifar10 (45,000 training images), 30 epochs, 5 seeds`, and any recipe and --rate_factor of the run."""
         rows = [row for row in self.rows if row["dataset"] == dataset and row["arm"] not in but]
         images = self.manifest["data"][dataset]["sizes"]["train"]
         epochs, seeds = max(row["epoch"] for row in rows), len({row["seed"] for row in rows})
-        factor = self.manifest.get("flags", {}).get("rate_factor", 1)
+        flags = self.manifest.get("flags", {})
+        factor, recipe = flags.get("rate_factor", 1), flags.get("recipe", "")
         slower = f", all rates × {factor:g}" if factor != 1 else ""
-        return f"{dataset} ({images:,} training images), {epochs} epochs, {seeds} seeds{slower}"
+        named = f", {recipe}" if recipe else ""
+        return f"{dataset} ({images:,} training images), {epochs} epochs, {seeds} seeds{named}{slower}"
