@@ -18,7 +18,7 @@ metrics.jsonl, table.md, table.csv, variants.png, verdicts.json.
 
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import compare, figures, flags, search, tables
+from sam_jax.lab import compare, figures, flags, tables, trials
 from sam_jax.rules import RULES
 
 DEFAULT, PLAIN = "SAM (default)", "S_post plain"
@@ -50,7 +50,7 @@ def chosen(results, dataset):
 
     def score(arm):
         ended = [row for row in results.of(dataset, arm) if row["epoch"] == end]
-        return search.score(ended, results.measure(dataset), chance)
+        return trials.score(ended, results.measure(dataset), chance)
 
     return {name: max(tried(results, dataset, name), key=score) for name in VARIANTS}
 

@@ -69,6 +69,7 @@ class Options:
     schedule: str
     warmup_epochs: float
     rate_factor: float
+    tune: bool
     decay_times_rate: bool
     configs: bool
     data_dir: str | None
@@ -82,6 +83,7 @@ class Options:
     config_folder: pathlib.Path | None
     script: str
     flagged: Mapping[str, Any]  # every flag as it was read, for the manifest
+    factors: Mapping[tuple[str, str], float] = NONE  # by (data set, rule), as --tune chose them
 
     def chosen(self, rule: Rule, dataset: str) -> dict[str, float]:
         """The numbers that the config and the flags give this rule; the flags have the last word."""
@@ -95,11 +97,12 @@ class Options:
         return config | {name: value for name, value in self.given.items() if name in rule.known_numbers}
 
     def numbers_of(self, rule: Rule, dataset: str, exact: Mapping[str, float]) -> dict[str, float]:
-        """A rule's numbers on a data set: the flags', else the config's, else its own, times --rate_factor.
+        """A rule's numbers on a data set: the flags', else the config's, else its own, times all factors.
 
-        What is `exact` stands in place of all of them, whatever --rate_factor is.
+        What is `exact` stands in place of all of them, whatever the factors of --rate_factor and --tune are.
         """
-        return self.scaled(rule, self.chosen(rule, dataset), self.rate_factor, exact)
+        factor = self.rate_factor * self.factors.get((dataset, rule.name), 1.0)
+        return self.scaled(rule, self.chosen(rule, dataset), factor, exact)
 
     def scaled(
         self,
@@ -172,6 +175,7 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     flags.DEFINE_float("warmup_epochs", _PROTOCOL["warmup_epochs"], warmup, lower_bound=0, flag_values=values)
     factor = "multiplies the rates and the decay of every rule (what its `scaled` names)"
     flags.DEFINE_float("rate_factor", 1.0, factor, lower_bound=0, flag_values=values)
+    yes_or_no("tune", False, "choose a further such factor for each rule on the validation images, by short runs first")
     yes_or_no("decay_times_rate", False, "multiply γ by each pathway's rate, as eq. (2) does")
     yes_or_no("configs", True, "use the numbers of configs/DATASET_RULE.cfg, where there is one")
     text("data_dir", None, "folder of data sets (default: $SAM_JAX_DATA_DIR, else a cache folder)")
@@ -275,6 +279,8 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         script=experiment.name,
         flagged={name: values[name].value for name in values if name not in ("help", "remake")},
     )
+    if options.tune and options.train_on_val:
+        raise ValueError("--tune needs the validation images that --train_on_val trains on: leave one of them out")
     if not options.remake:
         check_data(options)
     return options

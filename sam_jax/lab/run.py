@@ -17,11 +17,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from sam_jax import footprint, inputs, losses, training
+from sam_jax import footprint, inputs, training
 from sam_jax.lab import flags, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Options
 from sam_jax.lab.results import Results
+from sam_jax.lab.trials import measured
+from sam_jax.lab.tune import factors_of, tune
 from sam_jax.trained import Trained, save
 
 Cell = tuple[str, str]  # (data set, arm)
@@ -72,8 +74,15 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         check_numbers(options, jobs)
         needs = check_memory(jobs)
         check_saved(jobs, folder, options)
-        open_folder(folder, experiment, options, "experiment", jobs)
-    tell(needs)
+    tell([*needs, *unsearched(options, jobs)])
+    chosen = {}
+    if options.tune:
+        rules = list(dict.fromkeys(job.rule for job in jobs))
+        chosen = {"tuned": tune(experiment, options, folder, loaded, rules)}
+        options = dataclasses.replace(options, factors=factors_of(chosen["tuned"]))
+        jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
+    with flags.one_line_errors(f"{experiment.name}.py"):
+        open_folder(folder, experiment, options, "experiment", jobs, **chosen)
     train(jobs, folder, experiment, options)
     if experiment.more is not None and processes.first():
         experiment.more(options, folder, loaded)
@@ -108,6 +117,22 @@ def check_memory(jobs: list[Job]) -> list[str]:
         needed = largest.need()
         footprint.at_once(needed, 1, footprint.free())
         found.append(f"{dataset}: a run of {largest.name} needs {footprint.describe(needed)}")
+    return found
+
+
+def unsearched(options: Options, jobs: list[Job]) -> list[str]:
+    """A line for each data set that has no searched numbers, and no other choice of them."""
+    if options.tune or options.recipe or not options.configs:
+        return []
+    found = []
+    for dataset in dict.fromkeys(job.dataset.name for job in jobs):
+        names = {job.rule.name: job.rule for job in jobs if job.dataset.name == dataset}
+        own = [name for name, rule in names.items() if not options.chosen(rule, dataset)]
+        if own:
+            found.append(
+                f"{dataset}: no numbers were searched here for {', '.join(own)}: their defaults are used; "
+                "--tune chooses a factor for each by short runs"
+            )
     return found
 
 
@@ -146,7 +171,7 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
     Args:
       folder, experiment, options, jobs: of the run.
       kind: "experiment" or "search".
-      more: `stages`, of a search.
+      more: `stages` of a search, `tuned` of an experiment.
 
     Raises:
       FileExistsError: it holds other runs, or runs in another precision or on other images of the same name.
@@ -231,17 +256,6 @@ def train_job(job: Job, seeds: list[int], data: inputs.Data, folder, probe, opti
         fixed = (job.rule, job.circuit, job.protocol.loss)
         trained = Trained(*fixed, synapses, memory, mean, std, tuple(seeds), diverged)
         save(folder / file_name(job, seeds), trained)
-
-
-def measured(metrics: dict, place: int, lost: bool, labels: dict) -> dict:
-    """A run's numbers on every split, by column; None where it diverged. AUCs of the splits whose labels are given."""
-    found: dict = {}
-    for split, values in metrics.items():
-        found[f"{split}_loss"] = None if lost else float(values.loss[place])
-        found[f"{split}_accuracy"] = None if lost else float(values.accuracy[place])
-        if split in labels:
-            found[f"{split}_auc"] = None if lost else losses.macro_auc(values.scores[place], labels[split])
-    return found
 
 
 def file_name(job: Job, seeds: list[int]) -> str:

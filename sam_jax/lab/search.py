@@ -20,11 +20,12 @@ import jax
 import numpy as np
 from scipy.stats import qmc
 
-from sam_jax import footprint, inputs, training
+from sam_jax import inputs
 from sam_jax.lab import flags, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
-from sam_jax.lab.run import check_memory, measured, open_folder, progress, tell
+from sam_jax.lab.run import check_memory, open_folder, progress, tell
+from sam_jax.lab.trials import score, trials_at_once
 from sam_jax.rule import Rule
 
 KEEP = 4  # a quarter of a rung's trials goes on
@@ -69,34 +70,6 @@ def numbers_of(point: Mapping[str, float]) -> dict[str, float]:
 def scaled(rule: Rule, numbers: Mapping[str, float], factor: float) -> dict[str, float]:
     """What the rule says is scaled times a factor, the rest as it is: the paper's overall factor of a task."""
     return {name: float(f"{value * factor:.4g}") if name in rule.scaled else value for name, value in numbers.items()}
-
-
-def trials_at_once(job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int]) -> list[list[dict]]:
-    """Trains every trial with every seed in one compiled program, or in as few as the devices' memory allows.
-
-    Returns, for each trial and seed, the last epoch's measures on every split of `data` (`val_accuracy`, ...,
-    `val_auc` where the job has it) and `diverged`; a diverged run has None for each.
-    """
-    fit = footprint.at_once(job.need()._replace(shared=0), len(trials) * len(seeds), footprint.free())
-    most = max(1, fit * jax.local_device_count() // len(seeds))
-    if len(trials) > most:
-        return trials_at_once(job, trials[:most], data, seeds) + trials_at_once(job, trials[most:], data, seeds)
-    settled = [job.rule.settle(trial) for trial in trials]
-    each = {name: np.repeat(np.array([one[name] for one in settled], float), len(seeds)) for name in settled[0]}
-    *_, (_, runs, metrics) = training.train(job.protocol, each, data, list(seeds) * len(trials))
-    diverged, metrics = jax.device_get((runs.diverged, metrics))
-    labels = {split: np.asarray(data.splits[split].labels) for split in metrics}
-    found = []
-    for i, lost in enumerate(diverged):
-        numbers = measured(metrics, i, bool(lost), labels if job.protocol.auc else {})
-        one = {name: value for name, value in numbers.items() if not name.endswith("_loss")} | {"diverged": bool(lost)}
-        found.append(one)
-    return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
-
-
-def score(rows: list[dict], measure: str, chance: float) -> float:
-    """A trial's mean percent of the measure on the validation split over its seeds, a diverged one at chance."""
-    return float(np.mean([chance if row["diverged"] else 100 * row[f"val_{measure}"] for row in rows]))
 
 
 def survivors(scores: list[float], keep: int) -> list[int]:

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from sam_jax.lab import records, search, tables
+from sam_jax.lab import records, tables, trials
 from sam_jax.lab.results import Results
 
 
@@ -27,7 +27,7 @@ def entries(results: Results) -> list[dict]:
         found.append(
             {
                 **{"dataset": dataset, "rule": rule, "stage": stage, "trial": trial},
-                "score": search.score(group, measure, results.chance(dataset)),
+                "score": trials.score(group, measure, results.chance(dataset)),
                 "alive": alive,
                 "diverged": sum(row["diverged"] for row in group),
                 "seeds": len(group),

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sam_jax.inputs import SPLITS
-from sam_jax.lab import statistics
+from sam_jax.lab import statistics, tune
 from sam_jax.lab.results import Results
 
 COLUMNS = (
@@ -161,7 +161,8 @@ def remarks(results: Results, dataset: str) -> str:
     sizes = ", ".join(f"{facts['sizes'][split]:,} {split}" for split in SPLITS)
     chance = results.chance(dataset, "accuracy")
     trivial = f"Always answering the most frequent label is right for {chance:.2f} % of the test set."
-    return " ".join(filter(None, (f"Images: {sizes}.", trivial, facts["remark"])))
+    tuned = tune.remark(results.manifest.get("tuned", {}).get(dataset, {}))
+    return " ".join(filter(None, (f"Images: {sizes}.", trivial, facts["remark"], tuned)))
 
 
 def grid(header: Iterable[str], rows: Iterable[list[str]]) -> str:

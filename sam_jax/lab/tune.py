@@ -1,0 +1,74 @@
+"""`--tune`: an overall factor for each rule and data set, as the paper chose one for each task.
+
+Every rule has the same FACTORS, in runs of a third of the epochs with two seeds, all of a rule's in one program; the
+best mean on the validation split counts, a diverged seed at chance. The test split has no part. What the folder
+has already is not chosen again.
+"""
+
+import math
+import pathlib
+
+import jax
+
+from sam_jax import inputs
+from sam_jax.lab import records
+from sam_jax.lab.arms import Arm, Experiment, facts, settle
+from sam_jax.lab.flags import Options
+from sam_jax.lab.trials import score, trials_at_once
+from sam_jax.rule import Rule
+
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+SEEDS = 2
+
+
+def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded: list, rules: list[Rule]) -> dict:
+    """`found[data set][rule]`: the `factor`, the `epochs` and `seeds` that chose it, and each factor's `scores`."""
+    manifest = folder / records.MANIFEST
+    found: dict[str, dict] = records.read(folder)[0].get("tuned", {}) if manifest.is_file() else {}
+    epochs = math.ceil(options.epochs / 3)
+    for dataset in loaded:
+        known = found.setdefault(dataset.name, {})
+        missing = [rule for rule in rules if rule.name not in known]
+        if not missing:
+            continue
+        data = inputs.place(dataset, options.pixels)
+        data = data._replace(splits={split: data.splits[split] for split in ("train", "val")})
+        said = facts(dataset, experiment, ())
+        measure = said["measure"]
+        for rule in missing:
+            protocol = {
+                "epochs": epochs,
+                "evaluate_every": epochs,
+                "warmup_epochs": min(options.warmup_epochs, epochs / 3),
+            }
+            job = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
+            given = options.chosen(rule, dataset.name)
+            trials = [options.scaled(rule, given, options.rate_factor * factor) for factor in FACTORS]
+            with jax.default_matmul_precision(options.precision):
+                results = trials_at_once(job, trials, data, list(range(SEEDS)))
+            scores = [round(score(rows, measure, said["chance"][measure]), 4) for rows in results]
+            known[rule.name] = {
+                "factor": FACTORS[scores.index(max(scores))],
+                "epochs": epochs,
+                "seeds": SEEDS,
+                "scores": dict(zip(map(str, FACTORS), scores, strict=True)),
+            }
+    return found
+
+
+def factors_of(tuned: dict) -> dict[tuple[str, str], float]:
+    """The factors alone, by (data set, rule)."""
+    return {(dataset, rule): one["factor"] for dataset, rules in tuned.items() for rule, one in rules.items()}
+
+
+def remark(tuned: dict) -> str:
+    """What the table says of a data set's factors; nothing where there are none."""
+    if not tuned:
+        return ""
+    one = next(iter(tuned.values()))
+    tried = ", ".join(f"{factor:g}" for factor in FACTORS)
+    factors = ", ".join(f"{rule} {entry['factor']:g}" for rule, entry in tuned.items())
+    return (
+        f"Rates and decay are times a factor of {tried}, chosen on the validation images "
+        f"in runs of {one['epochs']} epochs and {one['seeds']} seeds: {factors}."
+    )

@@ -1,0 +1,99 @@
+"""`--tune`: all rules have the same factors, on validation images; what is chosen is used, told, and not chosen twice."""
+
+import json
+
+import numpy as np
+import pytest
+
+import sam_jax as sj
+from sam_jax import lab
+from sam_jax.experiments import table1
+from sam_jax.lab import flags, records, tune
+from sam_jax.lab.run import plan, unsearched
+
+SMALL = ("--rules=sgd,kp", "--epochs=3", "--seeds=2", "--hidden_widths=9", "--batch_size=100")
+
+
+@pytest.fixture
+def chooses(monkeypatch):
+    """Scores by hand: sgd is best at 4, kp at 0.5 and as good at 1; returns the jobs that were asked."""
+    asked = []
+    best = {"sgd": [0.1, 0.2, 0.3, 0.4, 0.5, 0.1], "kp": [0.3, 0.6, 0.6, 0.1, 0.1, 0.1]}
+
+    def trials_at_once(job, trials, data, seeds):
+        asked.append((job, trials, set(data.splits), seeds))
+        return [[{"diverged": False, "val_accuracy": value}] * len(seeds) for value in best[job.rule.name]]
+
+    monkeypatch.setattr(tune, "trials_at_once", trials_at_once)
+    return asked
+
+
+def main(folder, *given):
+    lab.main(table1.EXPERIMENT, ["table1.py", *SMALL, f"--out_dir={folder}", *given])
+
+
+def test_the_chosen_factor_is_used_told_and_kept(chooses, tmp_path, capsys):
+    main(tmp_path / "out", "--tune")
+    assert [job.rule.name for job, *_ in chooses] == ["sgd", "kp"]
+    for job, trials, splits, seeds in chooses:
+        assert job.protocol.epochs == 1 and splits == {"train", "val"} and seeds == [0, 1]
+        own = job.rule.settle()
+        for factor, trial in zip(tune.FACTORS, trials, strict=True):
+            assert trial == pytest.approx(job.rule.settle(factor=factor))
+            assert trial["scale_w"] == own["scale_w"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    cells = manifest["cells"]["digits"]
+    assert cells["sgd"]["numbers"]["rate_w"] == pytest.approx(4 * sj.sgd.numbers["rate_w"])
+    assert cells["kp"]["numbers"]["decay"] == pytest.approx(0.5 * sj.kp.numbers["decay"])  # the lower of two equals
+    assert manifest["tuned"]["digits"]["sgd"] == {
+        "factor": 4.0,
+        "epochs": 1,
+        "seeds": 2,
+        "scores": dict(zip(map(str, tune.FACTORS), [10.0, 20.0, 30.0, 40.0, 50.0, 10.0], strict=True)),
+    }
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "chosen on the validation images in runs of 1 epochs and 2 seeds: sgd 4, kp 0.5." in text
+
+
+def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(chooses, tmp_path):
+    main(tmp_path / "out", "--tune")
+    before = (tmp_path / "out" / "metrics.jsonl").read_bytes()
+    chooses.clear()
+    main(tmp_path / "out", "--tune")
+    assert not chooses and (tmp_path / "out" / "metrics.jsonl").read_bytes() == before
+    with pytest.raises(SystemExit, match=r"digits, sgd whose numbers\.rate_w is 0\.4, now 0\.1"):
+        main(tmp_path / "out")
+
+
+def test_a_set_without_searched_numbers_says_so_and_names_tune():
+    digits = sj.load("digits")
+
+    def said(*given):
+        options = flags.parse(table1.EXPERIMENT, ["table1.py", "--rules=sgd,dfa", *given])
+        jobs = plan(table1.EXPERIMENT, options, digits)
+        return unsearched(options, jobs)
+
+    (line,) = said()
+    assert line.startswith("digits: no numbers were searched here for sgd, dfa") and "--tune" in line
+    assert said("--tune") == said("--noconfigs") == []
+    mnist = digits._replace(name="mnist")
+    options = flags.parse(table1.EXPERIMENT, ["table1.py", "--rules=sgd,dfa"])
+    (line,) = unsearched(options, plan(table1.EXPERIMENT, options, mnist))
+    assert line.startswith("mnist: no numbers were searched here for dfa:")
+
+
+def test_tune_and_train_on_val_exclude_each_other():
+    with pytest.raises(ValueError, match="--tune needs the validation images that --train_on_val trains on"):
+        flags.parse(table1.EXPERIMENT, ["table1.py", "--tune", "--train_on_val"])
+
+
+@pytest.mark.slow
+def test_a_rate_that_is_far_too_low_is_raised_and_one_that_diverges_is_lowered(tmp_path):
+    """On digits: SGD at an eighth of 0.03 and at 3, where eight times and a quarter of it are what learns best."""
+    for rate, wanted in ((0.004, lambda factor: factor >= 4), (3.0, lambda factor: factor <= 0.5)):
+        folder = tmp_path / str(rate)
+        given = ("--rules=sgd", "--epochs=12", "--seeds=1", "--hidden_widths=20", "--batch_size=50", f"--rate_w={rate}")
+        lab.main(table1.EXPERIMENT, ["table1.py", *given, "--tune", f"--out_dir={folder}"])
+        chosen = records.read(folder)[0]["tuned"]["digits"]["sgd"]
+        assert wanted(chosen["factor"]), chosen
+        assert np.isfinite(list(chosen["scores"].values())).all()
