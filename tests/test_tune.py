@@ -1,4 +1,4 @@
-"""`--tune`: all rules have the same factors, on validation images; what is chosen is used, told, and not chosen twice."""
+"""`--tune`: all rules have the same factors on validation images; what is chosen is used, told, not chosen twice."""
 
 import json
 
