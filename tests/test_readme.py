@@ -74,6 +74,12 @@ def test_the_readme_shows_every_row_of_table_1_as_it_is_stored():
         assert f"| {shown} |" in README, f"{entry['dataset']} {entry['arm']}"
 
 
+def test_the_readme_shows_the_protocols_table_as_it_is_stored():
+    stored = (ROOT / "results" / "protocol" / "protocol.md").read_text(encoding="utf-8")
+    rows = [line for line in stored.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 5 and all(line in README for line in rows)
+
+
 def test_every_folder_of_results_that_the_readme_names_is_there():
     shown = set(re.findall(r"results/(\w+)", README))
     assert TABLE1.name in shown and all((ROOT / "results" / folder).exists() for folder in shown - {"report"})
