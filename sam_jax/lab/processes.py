@@ -8,6 +8,7 @@ are ended by JAX within two minutes, and the same command again does what is mis
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -24,7 +25,8 @@ def start(distributed: bool, out_dir: str | None) -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        asked = jax.config.values["jax_platforms"] or "any"
+        config: Any = jax.config
+        asked = config.jax_platforms or "any"
         why = f" ({str(error).splitlines()[0]})" if str(error) else ""
         raise ValueError(
             f"JAX finds no device of JAX_PLATFORMS={asked}{why}: JAX_PLATFORMS=cpu runs on the processor"

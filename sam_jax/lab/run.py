@@ -11,6 +11,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -158,10 +159,11 @@ def tell(lines: list[str]) -> None:
 
 def numerics(options: Options) -> dict:
     """What changes every number of a run, whatever the arm: a folder is not continued under another."""
+    config: Any = jax.config  # whose attributes no type checker sees
     return {
         "precision": options.precision,
-        "x64": bool(jax.config.values["jax_enable_x64"]),
-        "prng": str(jax.config.values["jax_default_prng_impl"]),
+        "x64": bool(config.jax_enable_x64),
+        "prng": str(config.jax_default_prng_impl),
     }
 
 
