@@ -75,15 +75,15 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         check_numbers(options, jobs)
         needs = check_memory(jobs)
         check_saved(jobs, folder, options)
+        if not options.tune:
+            open_folder(folder, experiment, options, "experiment", jobs)
     tell([*needs, *unsearched(options, jobs)])
-    chosen = {}
     if options.tune:
-        rules = list(dict.fromkeys(job.rule for job in jobs))
-        chosen = {"tuned": tune(experiment, options, folder, loaded, rules)}
-        options = dataclasses.replace(options, factors=factors_of(chosen["tuned"]))
-        jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
-    with flags.one_line_errors(f"{experiment.name}.py"):
-        open_folder(folder, experiment, options, "experiment", jobs, **chosen)
+        chosen = tune(experiment, options, folder, loaded, list(dict.fromkeys(job.rule for job in jobs)))
+        options = dataclasses.replace(options, factors=factors_of(chosen))
+        with flags.one_line_errors(f"{experiment.name}.py"):
+            jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
+            open_folder(folder, experiment, options, "experiment", jobs, tuned=chosen)
     train(jobs, folder, experiment, options)
     if experiment.more is not None and processes.first():
         experiment.more(options, folder, loaded)
