@@ -5,7 +5,7 @@ epochs, has no validation images, and reports the test accuracy of the last epoc
 SAM has. Here the two run so, all epochs measured, beside SGD with the decay that SAM has, and with five times as
 much, and beside SAM as in the release with the revised paper.
 
-    python experiments/protocol.py                       # cifar10, an hour and a half on two cores
+    python experiments/protocol.py                       # cifar10, an hour on two cores
     python experiments/protocol.py --remake=runs/FOLDER  # its tables and figure again
 
 The best epoch is that of the test images: it shows what the last epoch hides, and nobody may choose by it. Leaves in
@@ -23,6 +23,7 @@ from sam_jax.rules import RULES
 SAM, SAM2026, SGD = "sam", "SAM, authors2026", "sgd"
 DECAYED = {"SGD, decay 1e-3": 1e-3, "SGD, decay 5e-3": 5e-3}
 RATE = 5e-3  # theirs, by which their decay is multiplied
+HEADER = ("", "test, last epoch", "test, its best epoch", "that epoch", "train, last epoch", "paper")
 LOOKS = {
     SGD: {"color": "#000000", "linestyle": "--"},
     "SGD, decay 1e-3": {"color": "#0072B2", "linestyle": "-."},
@@ -51,43 +52,40 @@ def best(results, dataset, arm):
     return found
 
 
-def mean_and_sd(values):
-    """`51.30 ± 0.21`; `–` of nothing."""
-    values = [value for value in values if value is not None]
-    if not values:
-        return "–"
-    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
+def spread(values):
+    """`51.30 ± 0.21`, of those that are left; `–` of nothing."""
+    known = statistics.estimate(values)
+    return tables.spread(known.mean, known.sd)
 
 
 def write(path, results):
     """The last epoch beside the best, and the paired differences that decide."""
-    lines = []
+    parts = []
     for dataset in results.datasets:
-        lines += [f"{results.setting(dataset)}; mean ± sd over seeds, in percent.\n"]
-        lines += ["| | test, last epoch | test, its best epoch | that epoch | train, last epoch | paper |"]
-        lines += ["|:--|--:|--:|--:|--:|--:|"]
+        peaks = {arm: best(results, dataset, arm) for arm in results.arms(dataset)}
+        heights = {arm: {seed: accuracy for seed, (accuracy, _) in found.items()} for arm, found in peaks.items()}
         published = results.manifest["data"][dataset]["published"].get("accuracy", {})
-        for arm in results.arms(dataset):
-            highest = best(results, dataset, arm)
-            cells = [
+        rows = [
+            [
                 results.title(arm) + results.lost(dataset, arm),
-                mean_and_sd(results.final(dataset, arm).values()),
-                mean_and_sd([accuracy for accuracy, _ in highest.values()]),
-                f"{np.mean([epoch for _, epoch in highest.values()]):.0f}" if highest else "–",
-                mean_and_sd(results.final(dataset, arm, "train_accuracy").values()),
+                spread(results.final(dataset, arm).values()),
+                spread(heights[arm].values()),
+                f"{np.mean([epoch for _, epoch in found.values()]):.0f}" if found else "–",
+                spread(results.final(dataset, arm, "train_accuracy").values()),
                 f"{published[arm]:.2f}" if arm in published else "",
             ]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("\nPaired differences, with 95 % intervals:\n")
+            for arm, found in peaks.items()
+        ]
+        parts += [f"{results.setting(dataset)}; mean ± sd over seeds, in percent.\n", tables.grid(HEADER, rows)]
+        parts.append("Paired differences, with 95 % intervals:\n")
         for rival in (SGD, *DECAYED):
-            if {SAM, rival} <= set(results.arms(dataset)):
+            if {SAM, rival} <= peaks.keys():
                 last = statistics.describe(results.difference(dataset, SAM, rival))
-                peaks = [{s: a for s, (a, _) in best(results, dataset, arm).items()} for arm in (SAM, rival)]
+                highest = statistics.describe(statistics.paired(heights[SAM], heights[rival]))
                 names = f"{results.title(SAM)} − {results.title(rival)}"
-                lines.append(f"- {names}, last epoch: {last}")
-                lines.append(f"- {names}, each at its best epoch: {statistics.describe(statistics.paired(*peaks))}")
-        lines.append("")
-    path.write_text("\n".join(lines), encoding="utf-8")
+                parts += [f"- {names}, last epoch: {last}", f"- {names}, each at its best epoch: {highest}"]
+        parts.append("")
+    path.write_text("\n".join(parts), encoding="utf-8")
 
 
 def draw(path, results):

@@ -31,12 +31,8 @@ RATES = tuple(f"rate_{pathway}" for pathway in PATHWAYS)
 SCALES = tuple(f"scale_{pathway}" for pathway in PATHWAYS)
 DECAYS = tuple(f"decay_{pathway}" for pathway in PATHWAYS)
 NONE: Mapping = flax.core.FrozenDict()
-OPTIONAL = (
-    *DECAYS,
-    "momentum",
-    "momentum_kept",
-    "clip_norm",
-)  # numbers that any rule takes, and that are off until given
+# Numbers that any rule takes, and that are off until given.
+OPTIONAL = (*DECAYS, "momentum", "momentum_kept", "clip_norm")
 MEANINGS = {
     **{f"rate_{p}": f"learning rate of {SYMBOLS[p]}" for p in PATHWAYS},
     **{f"scale_{p}": f"initial scale of {SYMBOLS[p]}, its standard deviation times √fan_in" for p in PATHWAYS},

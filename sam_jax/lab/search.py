@@ -25,7 +25,7 @@ from sam_jax.lab import flags, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
 from sam_jax.lab.run import check_memory, open_folder, progress, tell
-from sam_jax.lab.trials import score, trials_at_once
+from sam_jax.lab.trials import for_choosing, score, trials_at_once
 from sam_jax.rule import Rule
 
 KEEP = 4  # a quarter of a rung's trials goes on
@@ -109,10 +109,9 @@ class Search:
         mine = processes.share(list(range(len(trials))))
         if places := [place for place in missing if place in mine]:
             short = job.protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
-            splits = {split: self.data.splits[split] for split in ("train", "val")}
             start, seeds = time.perf_counter(), list(range(self.seeds))
             found = trials_at_once(
-                job._replace(protocol=short), [trials[p] for p in places], self.data._replace(splits=splits), seeds
+                job._replace(protocol=short), [trials[p] for p in places], for_choosing(self.data), seeds
             )
             seconds = round((time.perf_counter() - start) / (len(places) * self.seeds), 4)
             common = {"images": len(job.dataset.train.images), "epochs": epochs, "seconds": seconds}

@@ -7,6 +7,11 @@ from sam_jax import footprint, inputs, losses, training
 from sam_jax.lab.arms import Job
 
 
+def for_choosing(data: inputs.Data) -> inputs.Data:
+    """The splits that a choice of numbers may see: the training images and the validation images."""
+    return data._replace(splits={split: data.splits[split] for split in ("train", "val")})
+
+
 def trials_at_once(job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int]) -> list[list[dict]]:
     """Trains every trial with every seed in one compiled program, or in as few as the devices' memory allows.
 

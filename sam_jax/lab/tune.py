@@ -14,7 +14,7 @@ from sam_jax import inputs
 from sam_jax.lab import records
 from sam_jax.lab.arms import Arm, Experiment, facts, settle
 from sam_jax.lab.flags import Options
-from sam_jax.lab.trials import score, trials_at_once
+from sam_jax.lab.trials import for_choosing, score, trials_at_once
 from sam_jax.rule import Rule
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -31,8 +31,7 @@ def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded:
         missing = [rule for rule in rules if rule.name not in known]
         if not missing:
             continue
-        data = inputs.place(dataset, options.pixels)
-        data = data._replace(splits={split: data.splits[split] for split in ("train", "val")})
+        data = for_choosing(inputs.place(dataset, options.pixels))
         said = facts(dataset, experiment, ())
         measure = said["measure"]
         for rule in missing:
