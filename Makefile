@@ -10,10 +10,10 @@ table1: $(READY)
 	.venv/bin/python experiments/table1.py $(ARGS)
 
 test: $(READY)
-	.venv/bin/python -m pytest -n auto -m 'not slow' $(ARGS)
+	.venv/bin/python -m pytest -n auto --dist=loadfile -m 'not slow' $(ARGS)
 
 test-all: $(READY)
-	.venv/bin/python -m pytest -n auto $(ARGS)
+	.venv/bin/python -m pytest -n auto --dist=loadfile $(ARGS)
 
 lint: $(READY)
 	.venv/bin/ruff check .

@@ -10,7 +10,8 @@ import os
 # Before jax is imported, which reads this once; the scripts that tests start inherit it. Tests compile many
 # tiny programs, whose optimisation costs more than it saves. What is given already comes last and wins.
 os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1 " + os.environ.get("XLA_FLAGS", "")
 )
 
 import jax

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import commands
 import numpy as np
 import pytest
 
@@ -17,8 +18,7 @@ SCRIPTS = pathlib.Path(__file__).parent.parent / "experiments"
 
 
 def run(script, *arguments, cwd):
-    command = [sys.executable, SCRIPTS / script, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return commands.start(SCRIPTS / script, *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

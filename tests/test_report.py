@@ -5,10 +5,9 @@ import html
 import html.parser
 import pathlib
 import re
-import subprocess
-import sys
 import urllib.parse
 
+import commands
 import pytest
 from sam_jax.experiments.paper import CLAIMS
 from sam_jax.experiments.verdicts import Verdict
@@ -49,8 +48,7 @@ class Page(html.parser.HTMLParser):
 
 
 def report(*arguments, cwd):
-    command = [sys.executable, SCRIPT, *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    return commands.start(SCRIPT, *arguments, cwd=cwd)
 
 
 def make_run(folder, found=(), figures=(), table=None):

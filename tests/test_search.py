@@ -2,9 +2,8 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
+import commands
 import numpy as np
 import official_files as files
 import pytest
@@ -28,7 +27,7 @@ SMALL = ("--batch_size=10", "--hidden_widths=5,4", "--seeds=2")
 
 
 def run(*arguments, cwd):
-    return subprocess.run([sys.executable, SEARCH, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return commands.start(SEARCH, *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")
