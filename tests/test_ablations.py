@@ -64,7 +64,7 @@ def images(tmp_path_factory):
     ("experiment", "figure", "count", "claims"),
     [
         pytest.param(fig2_ablation.EXPERIMENT, "fig2.png", 10, {"fig2"}, marks=pytest.mark.slow),
-        pytest.param(scalar_error.EXPERIMENT, "scalar_error.png", 4, {"scalar_error"}),
+        pytest.param(scalar_error.EXPERIMENT, "scalar_error.png", 4, {"scalar_error"}, marks=pytest.mark.slow),
         pytest.param(
             variants.EXPERIMENT,
             "variants.png",

@@ -76,7 +76,7 @@ def test_two_devices_hold_half_of_the_runs_each():
 
 @pytest.mark.parametrize(
     "case",
-    some([*((rule, (3, 4, 3, 4)) for rule in sj.rules.TABLE1), ("wm", (5, 6, 7))], [("wm", (5, 6, 7))]),
+    some([*((rule, (3, 4, 3, 4)) for rule in sj.rules.TABLE1), ("wm", (5, 6, 7))], [("sam", (3, 4, 3, 4))]),
     ids=str,
 )
 def test_runs_side_by_side_equal_runs_one_after_the_other(case, monkeypatch):

@@ -72,6 +72,7 @@ def table(folder):
         return [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_two_processes_leave_the_table_that_one_leaves(cwd):
     flags = (*TABLE1, "--epochs=2", "--save_synapses")
     done = ended(start(cwd, *flags, "--out_dir=two"))

@@ -122,6 +122,7 @@ def test_no_network_fails_within_ten_seconds(tmp_path, published):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_silent_host_fails_within_ten_seconds(tmp_path, published):
     """It takes the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -28,6 +28,7 @@ def test_an_example_keeps_the_promises_of_a_rule(name):
     sj.testing.check(sj.rules.find(RULES[name][0]), learns=False)
 
 
+@pytest.mark.slow
 def test_the_examples_run_beside_ours(tmp_path):
     """In one table, with the titles, the numbers and the W of their own seeds."""
     rules = ",".join(rule for rule, _ in RULES.values())

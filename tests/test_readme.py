@@ -55,6 +55,7 @@ def test_stored_runs_are_finished(folder):
         assert len(set(map(frozenset, seeds.values()))) == 1 and all(seeds.values()), seeds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", SEARCHES, ids=name)
 def test_a_stored_search_is_made_of_its_rows(folder, tmp_path):
     for file_name in (records.MANIFEST, records.METRICS):
