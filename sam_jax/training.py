@@ -231,7 +231,11 @@ def stops(protocol: Protocol) -> list[int]:
 
 
 def train(
-    protocol: Protocol, numbers: Mapping, data: Data, seeds: Sequence[int]
+    protocol: Protocol,
+    numbers: Mapping,
+    data: Data,
+    seeds: Sequence[int],
+    resumed: tuple[int, Run] | None = None,
 ) -> Iterator[tuple[int, Run, dict[str, Metrics]]]:
     """Trains a run for each seed at once; yields (epoch, runs, metrics by split) at epoch 0 and each evaluation.
 
@@ -243,6 +247,8 @@ def train(
         has a leading axis of R.
       data: as `inputs.place` made it; the splits in it are evaluated.
       seeds: R seeds; a seed's run is the same whichever others run beside it.
+      resumed: (epoch, runs) as they were yielded, keys aside, to go on after that epoch, which is not yielded
+        again: the runs then end in the bits of runs that were never interrupted.
 
     Every leaf that is yielded has a leading axis of R. The runs are donated to the next epochs: copy
     what is to be kept.
@@ -267,9 +273,17 @@ def train(
         begun = interventions.begun(protocol.interventions, epoch)
         return protocol._replace(interventions=tuple(i._replace(epoch=0) for i in begun), evaluate_every=1)
 
-    runs, metrics = start_runs(now(-1), placed, each, data, keys)
-    yield 0, *devices.without_padding((runs, metrics), count, placed)
+    if resumed is None:
+        last = 0
+        runs, metrics = start_runs(now(-1), placed, each, data, keys)
+        yield 0, *devices.without_padding((runs, metrics), count, placed)
+    else:
+        last, runs = resumed
+        runs = jax.tree.map(lambda leaf: devices.padded(jnp.array(leaf), placed), runs._replace(key=()))
+        runs = runs._replace(key=keys)
     for epoch, until in itertools.pairwise(stops(protocol)):
+        if epoch < last:
+            continue
         program = now(epoch)
         runs = runs._replace(synapses=interventions.silenced(program.interventions, runs.synapses))
         runs, metrics = advance_runs(program, placed, each, data, runs, jnp.arange(epoch + 1, until + 1))

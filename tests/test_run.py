@@ -32,9 +32,9 @@ def run(tmp_path, monkeypatch):
     images(tmp_path / "mine.npz")
     trained, plain = [], training.train
 
-    def spy(protocol, numbers, data, seeds):
+    def spy(protocol, numbers, data, seeds, resumed):
         trained.append(tuple(seeds))
-        return plain(protocol, numbers, data, seeds)
+        return plain(protocol, numbers, data, seeds, resumed)
 
     monkeypatch.setattr(training, "train", spy)
 

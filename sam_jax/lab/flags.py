@@ -75,6 +75,7 @@ class Options:
     data_dir: str | None
     out_dir: str | None
     save_synapses: bool
+    checkpoint_every: float
     precision: str
     distributed: bool
     remake: str | None
@@ -181,6 +182,8 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     text("data_dir", None, "folder of data sets (default: $SAM_JAX_DATA_DIR, else a cache folder)")
     text("out_dir", None, "folder for the results, new or to be continued (default: one in runs/)")
     yes_or_no("save_synapses", False, "also leave each arm's trained circuits, all seeds, for sj.restore")
+    every = "minutes between two checkpoints of what is being trained (0: one at each evaluation)"
+    flags.DEFINE_float("checkpoint_every", 2.0, every, lower_bound=0, flag_values=values)
     one_of("precision", "highest", PRECISIONS, "of float32 products, where the device has several (a CPU has one)")
     distributed = "share the runs out over the processes that SLURM, MPI or a cloud started; needs --out_dir"
     yes_or_no("distributed", False, distributed)

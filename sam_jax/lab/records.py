@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import filelock
@@ -107,14 +107,24 @@ def _differences(old, new, name=""):
         yield name, old, new
 
 
-def open_run(folder: str | os.PathLike, kind: str, cells: dict, data: dict, fixed: dict, **facts) -> None:
+def open_run(
+    folder: str | os.PathLike,
+    kind: str,
+    cells: dict,
+    data: dict,
+    fixed: dict,
+    kept: Mapping[tuple[str, str, int], int] | None = None,
+    **facts,
+) -> None:
     """Makes the folder and its manifest, with the environment's facts added; or continues the run that it holds.
 
-    What an interruption left of an unfinished seed is dropped, since that seed starts again.
+    What an interruption left of an unfinished seed after its checkpoint is dropped, since the seed goes on from
+    there; where it has none, it starts again.
 
     Args:
       folder, kind, cells, fixed: as `check`.
       data: what is to be said of each data set.
+      kept: the epoch of each unfinished run's checkpoint, by `run_of`.
       facts: further entries of a new manifest.
 
     Raises:
@@ -134,9 +144,9 @@ def open_run(folder: str | os.PathLike, kind: str, cells: dict, data: dict, fixe
     write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
     if kind == "search":
         return
-    started = {run_of(row) for row in rows}
-    dropped = started - finished(manifest, rows)
-    _replace_rows(folder, [row for row in rows if run_of(row) not in dropped])
+    done = finished(manifest, rows)
+    epochs = kept or {}
+    _replace_rows(folder, [row for row in rows if run_of(row) in done or row["epoch"] <= epochs.get(run_of(row), -1)])
 
 
 def _add(held: dict, new: dict) -> None:

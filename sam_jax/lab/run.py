@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import operator
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from sam_jax import footprint, inputs, training
-from sam_jax.lab import flags, processes, records
+from sam_jax.lab import checkpoints, flags, interruption, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Options
+from sam_jax.lab.interruption import Interrupted
 from sam_jax.lab.results import Results
 from sam_jax.lab.trials import measured
 from sam_jax.lab.tune import factors_of, tune
@@ -51,13 +53,13 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
                 held.enter_context(records.only_writer(options.folder()))
         try:
             folder = compute(experiment, options)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             print(
                 f"\n{experiment.name}.py: interrupted; what is done is in {options.out_dir}: the same command with "
                 f"--out_dir={options.out_dir} goes on",
                 file=sys.stderr,
             )
-            sys.exit(130)
+            sys.exit(128 + (error.signal if isinstance(error, Interrupted) else signal.SIGINT))
         except OSError as error:  # a full disk, or one that has vanished
             sys.exit(f"{experiment.name}.py: {error}: what was done before is in {options.out_dir}")
         if processes.first():
@@ -189,8 +191,18 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
     _check_images(folder, data)
     processes.meet("checked")
     if processes.first():
-        records.open_run(folder, kind, cells, data, fixed, flags=_as_json(options.flagged))
+        kept: dict[tuple[str, str, int], int] = {}
+        for one in reversed(unfinished(folder)):  # the furthest last
+            kept |= {(one.dataset, one.arm, seed): one.epoch for seed in one.seeds}
+        records.open_run(folder, kind, cells, data, fixed, kept, flags=_as_json(options.flagged))
     processes.meet("opened")
+
+
+def unfinished(folder: pathlib.Path) -> list[checkpoints.Unfinished]:
+    """The checkpoints of a run's folder."""
+    if not (folder / checkpoints.FOLDER).is_dir():
+        return []
+    return checkpoints.found(folder, records.read(folder)[1])
 
 
 def _as_json(flagged):
@@ -208,14 +220,22 @@ def _check_images(folder, data):
 def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options: Options) -> None:
     """This process's share of what is missing; waits for the others' and merges their rows."""
     asked = [(job.dataset.name, job.name, seed) for job in jobs for seed in range(options.seeds)]
-    done = records.finished(*records.read(folder))
+    done, kept = records.finished(*records.read(folder)), unfinished(folder)
+    if processes.first():
+        checkpoints.tidy(folder, done, kept)
     processes.meet("shared out")  # all know the same as done: one that was ahead would have changed it
     mine = set(processes.share([run for run in asked if run not in done]))
     seeds_of = [[s for s in range(options.seeds) if (job.dataset.name, job.name, s) in mine] for job in jobs]
     total = sum(job.protocol.epochs * len(seeds) for job, seeds in zip(jobs, seeds_of, strict=True))
+    past = sum(
+        one.epoch * len(group)
+        for job, seeds in zip(jobs, seeds_of, strict=True)
+        for group, one in checkpoints.groups(job, seeds, kept)
+        if one is not None
+    )
     placed: tuple = (None, None)
-    with jax.default_matmul_precision(options.precision), progress() as bar:
-        task = bar.add_task("", total=total)
+    with jax.default_matmul_precision(options.precision), interruption.asked() as stop, progress() as bar:
+        task = bar.add_task("", total=total, completed=past)
         for job, seeds in zip(jobs, seeds_of, strict=True):
             if not seeds:
                 continue
@@ -225,22 +245,43 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
             # The images are on the device already.
             fit = footprint.at_once(job.need()._replace(shared=0), len(seeds), footprint.free())
             fit *= jax.local_device_count()
-            for first in range(0, len(seeds), fit):
-                some = seeds[first : first + fit]
-                train_job(job, some, placed[1], folder, experiment.probe, options, functools.partial(bar.advance, task))
+            advance = functools.partial(bar.advance, task)
+            for group, checkpoint in checkpoints.groups(job, seeds, kept):
+                for first in range(0, len(group), fit):
+                    some = group[first : first + fit]
+                    train_job(job, some, checkpoint, placed[1], folder, experiment.probe, options, advance, stop)
     processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
     if processes.first():
+        checkpoints.tidy(folder, set(asked), [])
         cells = records.read(folder)[0]["cells"]
         places = {cell: place for place, cell in enumerate((d, name) for d in cells for name in cells[d])}
         records.merge(folder, lambda row: (places[row["dataset"], row["arm"]], row["epoch"], row["seed"]))
 
 
-def train_job(job: Job, seeds: list[int], data: inputs.Data, folder, probe, options: Options, on_epochs) -> None:
-    """Trains a job's seeds and appends a row for each seed and evaluation as they come."""
-    start, before = time.perf_counter(), 0
+def train_job(
+    job: Job,
+    seeds: list[int],
+    checkpoint: checkpoints.Unfinished | None,
+    data: inputs.Data,
+    folder: pathlib.Path,
+    probe: Callable,
+    options: Options,
+    on_epochs: Callable,
+    stop: interruption.Asked,
+) -> None:
+    """Trains a job's seeds, from a checkpoint on where there is one; appends a row for each seed and evaluation.
+
+    Raises:
+      Interrupted: a signal has asked to stop; the state of these runs is kept.
+    """
+    start, before, resumed = time.perf_counter(), 0, None
+    if checkpoint is not None:
+        before = checkpoint.epoch
+        resumed = before, checkpoints.restore(checkpoint, seeds, job, data)
+    saved = start
     labels = {split: np.asarray(data.splits[split].labels) for split in data.splits}
     measure = jax.jit(lambda synapses, data: probe(job, data, synapses))
-    for epoch, runs, metrics in training.train(job.protocol, job.numbers, data, seeds):
+    for epoch, runs, metrics in training.train(job.protocol, job.numbers, data, seeds, resumed):
         synapses, diverged, metrics = jax.device_get((runs.synapses, runs.diverged, metrics))
         seconds = round((time.perf_counter() - start) / len(seeds), 4)
         rows = []
@@ -252,12 +293,21 @@ def train_job(job: Job, seeds: list[int], data: inputs.Data, folder, probe, opti
             rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
         records.append(folder, rows, processes.part())
         on_epochs((epoch - before) * len(seeds))
+        due = time.perf_counter() - saved >= 60 * options.checkpoint_every
+        if epoch < job.protocol.epochs and processes.part() is None and (due or stop.signal):
+            checkpoints.save(folder, job, seeds, epoch, runs)
+            saved = time.perf_counter()
+        if stop.signal and epoch < job.protocol.epochs:
+            raise interruption.Interrupted(stop.signal)
         before, start = epoch, time.perf_counter()
     if options.save_synapses:
         synapses, memory, mean, std = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
         fixed = (job.rule, job.circuit, job.protocol.loss)
         trained = Trained(*fixed, synapses, memory, mean, std, tuple(seeds), diverged)
         save(folder / file_name(job, seeds), trained)
+    checkpoints.remove(folder, job, seeds)
+    if stop.signal:
+        raise interruption.Interrupted(stop.signal)
 
 
 def file_name(job: Job, seeds: list[int]) -> str:
