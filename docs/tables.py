@@ -40,9 +40,7 @@ def ticks(name: str) -> list[str]:
 def facts(rule: Rule) -> str:
     """A rule's source, its pathways, and its numbers with their defaults and what a search tries."""
     there, plastic = ticks(rule.name)[:4], ticks(rule.name)[4:]
-    pathways = table(
-        ["", *(f"{SYMBOLS[p]} `{p}`" for p in PATHWAYS)], [["is there", *there], ["is plastic", *plastic]]
-    )
+    pathways = table(["", *(f"{SYMBOLS[p]} `{p}`" for p in PATHWAYS)], [["is there", *there], ["is plastic", *plastic]])
     rows = []
     for name, value in rule.numbers.items():
         rows.append([f"`{name}`", f"{value:g}", MEANINGS.get(name) or OWN_MEANINGS[name], searched(rule, name)])
