@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, InclusionLevel
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+HREF = re.compile(r'(?:href|src)="([^"#:]+)"')
 AS_THEY_ARE = (".png", ".html", ".json", ".jsonl", ".csv", ".npz")
 # What the repository's front page says has a page of its own here.
 ELSEWHERE = {"README.md": "docs/index.md", "README.md#table-1": "docs/reproduce.md#table-1"}
@@ -30,7 +31,7 @@ def on_files(files, config):
             if target not in known:
                 known.add(target)
                 files.append(_file(target, config))
-                if target.endswith(".md"):
+                if target.endswith((".md", ".html")):
                     left.append(target)
     return files
 
@@ -57,8 +58,12 @@ def on_page_content(content, page, config, files):
 
     def mathml(match):
         kind, formula = match.groups()
-        shown = convert(html.unescape(formula), display="block" if kind == "div" else "inline")
-        return f'<div class="formula">{shown}</div>' if kind == "div" else shown
+        formula, *tags = re.split(r"\\tag\{(\d+)\}", html.unescape(formula))
+        shown = convert(formula, display="block" if kind == "div" else "inline")
+        shown = shown.replace('stretchy="true">&#x000AF;', 'stretchy="false">&#x000AF;')  # the bar of one letter
+        shown = shown.replace("<mi>&#x02032;</mi>", "<mo>&#x02032;</mo>")  # a prime
+        number = f'<span class="number">({tags[0]})</span>' if tags else ""
+        return f'<div class="formula">{shown}{number}</div>' if kind == "div" else shown
 
     return FORMULA.sub(mathml, content)
 
@@ -91,7 +96,9 @@ def _target(here, path, anchor):
 
 def _targets(here):
     """The files outside docs/ that a page links to."""
-    found = (_target(here, path, "")[0] for _, path, _, _ in LINK.findall((ROOT / here).read_text(encoding="utf-8")))
+    text = (ROOT / here).read_text(encoding="utf-8")
+    paths = HREF.findall(text) if here.endswith(".html") else [path for _, path, _, _ in LINK.findall(text)]
+    found = (_target(here, path, "")[0] for path in paths)
     return [t for t in found if t and not t.startswith("docs/") and (ROOT / t).is_file()]
 
 
@@ -102,5 +109,7 @@ def _file(target, config):
     text = path.read_text(encoding="utf-8")
     if not target.endswith(".md"):
         text = f"# {target}\n\n```{path.suffix.removeprefix('.')}\n{text}```\n"
+    elif not text.startswith("# "):
+        text = f"# {target}\n\n{text}"
     exclude = "---\nsearch:\n  exclude: true\n---\n\n"
     return File.generated(config, uri, content=exclude + text, inclusion=InclusionLevel.NOT_IN_NAV)

@@ -12,7 +12,7 @@ from sam_jax.circuit import PATHWAYS, SYMBOLS
 from sam_jax.experiments import verdicts
 from sam_jax.lab import records
 from sam_jax.rule import MEANINGS, Rule
-from sam_jax.rules import CRITERIA, RULES, compatibility_table
+from sam_jax.rules import RULES, compatibility_table
 
 DOCS = pathlib.Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results"
@@ -60,11 +60,18 @@ def searched(rule: Rule, name: str) -> str:
 
 
 def overview() -> str:
-    """Every rule, its source and the eight criteria of Table 2."""
-    head = ["rule", "name", *(criterion.replace("connectivity ", "") for criterion in CRITERIA), "source"]
-    head = [column.replace("plasticity ", "") + (" plastic" if "plast" in column else "") for column in head]
-    rows = [[f"[{r.title}]({r.name}.md)", f"`{r.name}`", *ticks(r.name), r.source] for r in RULES.values()]
-    return table(head, rows)
+    """Every rule, what each pathway is, and the source: Table 2 by pathway."""
+    rows = []
+    for rule in RULES.values():
+        held = ticks(rule.name)
+        states = ["plastic" if plastic == "✓" else "fixed" if there == "✓" else "–" for there, plastic in pairs(held)]
+        rows.append([f"[{rule.title}]({rule.name}.md)", f"`{rule.name}`", *states, rule.source])
+    return table(["rule", "name", *(SYMBOLS[p] for p in PATHWAYS), "source"], rows)
+
+
+def pairs(held: list[str]) -> list[tuple[str, str]]:
+    """(there, plastic) for each pathway, of the eight criteria."""
+    return list(zip(held[:4], held[4:], strict=True))
 
 
 def runs() -> list[pathlib.Path]:
