@@ -63,15 +63,17 @@ def overview() -> str:
     """Every rule, what each pathway is, and the source: Table 2 by pathway."""
     rows = []
     for rule in RULES.values():
-        held = ticks(rule.name)
-        states = ["plastic" if plastic == "✓" else "fixed" if there == "✓" else "–" for there, plastic in pairs(held)]
+        there, plastic = ticks(rule.name)[:4], ticks(rule.name)[4:]
+        states = [state(*pair) for pair in zip(there, plastic, strict=True)]
         rows.append([f"[{rule.title}]({rule.name}.md)", f"`{rule.name}`", *states, rule.source])
     return table(["rule", "name", *(SYMBOLS[p] for p in PATHWAYS), "source"], rows)
 
 
-def pairs(held: list[str]) -> list[tuple[str, str]]:
-    """(there, plastic) for each pathway, of the eight criteria."""
-    return list(zip(held[:4], held[4:], strict=True))
+def state(there: str, plastic: str) -> str:
+    """One word for a pathway."""
+    if plastic == "✓":
+        return "plastic"
+    return "fixed" if there == "✓" else "–"
 
 
 def runs() -> list[pathlib.Path]:
