@@ -18,7 +18,7 @@ LINK = re.compile(r"(!?\[[^\]\n]*\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 HREF = re.compile(r'(?:href|src)="([^"#:]+)"')
 AS_THEY_ARE = (".png", ".html", ".json", ".jsonl", ".csv", ".npz")
 # What the repository's front page says has a page of its own here.
-ELSEWHERE = {"README.md": "docs/index.md", "README.md#table-1": "docs/reproduce.md#table-1"}
+ELSEWHERE = {"README.md": "docs/index.md"}
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -46,7 +46,8 @@ def on_page_markdown(markdown, page, config, files):
         if target is None:
             return match.group(0)
         if not (ROOT / target).is_file():
-            return match.group(0) if here.startswith("docs/") else opening.strip("![(").rstrip("]")
+            missing = here.startswith("docs/") and not (ROOT / target).exists()
+            return match.group(0) if missing else opening.lstrip("!")[1:-2]  # a folder: its name alone
         uri = posixpath.relpath(_uri(target), posixpath.dirname(page.file.src_uri))
         return f"{opening}{uri}{anchor}{closing}"
 

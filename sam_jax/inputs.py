@@ -36,10 +36,16 @@ def place(dataset, pixels: str = "standardised") -> Data:
     varies to divide by. `symmetric` takes 0..255 to -1..1, whatever the images are.
 
     Raises:
-      ValueError: `pixels` is none of PIXELS.
+      ValueError: `pixels` is none of PIXELS, or the labels are no classes and no rows of 0 and 1.
     """
     if pixels not in PIXELS:
         raise ValueError(f"pixels is {pixels!r}, expected one of {', '.join(PIXELS)}")
+    for name in SPLITS:
+        kind = np.asarray(getattr(dataset, name).labels).dtype
+        if kind.kind not in "biu":
+            raise ValueError(
+                f"{name} labels are {kind}, expected classes or rows of 0 and 1: there is no regression here"
+            )
     splits = {
         name: Split(images.reshape(len(images), -1), labels)
         for name, (images, labels) in ((name, getattr(dataset, name)) for name in SPLITS)

@@ -28,7 +28,18 @@ class Loss(NamedTuple):
 
 
 def targets(y_hat, labels):
-    """Labels as rows of 0 and 1, [B, K]: one-hot, or the multi-label rows themselves."""
+    """Labels as rows [B, K]: one-hot classes, or the rows themselves.
+
+    Raises:
+      ValueError: one number an image that is no class; classes out of range, where their values are known.
+    """
+    classes = y_hat.shape[1]
+    if labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels are {labels.dtype} [B], expected classes (integers [B]) or rows [B, {classes}]")
+    if labels.ndim == 1 and labels.size and not isinstance(labels, jax.core.Tracer):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise ValueError(f"labels are {low}..{high}, expected classes 0..{classes - 1}: one for each output")
     return jax.nn.one_hot(labels, y_hat.shape[1], dtype=y_hat.dtype) if labels.ndim == 1 else labels.astype(y_hat.dtype)
 
 

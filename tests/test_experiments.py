@@ -150,7 +150,7 @@ WRONG = [
     ),
     (("--epochs=0",), "flag --epochs=0: 0 is not a positive integer"),
     (("--train_images=1296",), "--train_images is 1296, but digits has 1295 training images"),
-    (("--activation=swish",), "value should be one of <relu|leaky_relu|tanh|sigmoid|gelu|linear>"),
+    (("--activation=swish",), "expected one of relu|leaky_relu|tanh|sigmoid|gelu|linear"),
     (("--rate_w=-1",), "flag --rate_w=-1"),
     (("--rate_u=1",), "Unknown command line flag 'rate_u'"),
     (("cifar10",), "'cifar10' is no flag: flags begin with --, as in --dataset=cifar10"),

@@ -1,11 +1,16 @@
-"""What is stored in results/ is made of the rows beside it, and the README shows it; its example runs as a doctest."""
+"""What is stored in results/ is made of the rows beside it, and README.md and results/README.md show it.
+
+Their examples, and those of docs/, run as doctests.
+"""
 
 import pathlib
 import re
 import shutil
+import tomllib
 
 import pytest
 
+import sam_jax as sj
 from sam_jax import RULES, compatibility_table
 from sam_jax.experiments import verdicts
 from sam_jax.lab import records, search_report, tables
@@ -13,6 +18,10 @@ from sam_jax.lab.results import Results
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    path.relative_to(ROOT) for folder in (".", "docs", "results", "tests") for path in (ROOT / folder).glob("*.md")
+)
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/manifest.json"))
 SEARCHES = [folder for folder in FOLDERS if (folder / "search.md").exists()]
 RUNS = [folder for folder in FOLDERS if folder not in SEARCHES]
@@ -68,27 +77,92 @@ def test_a_stored_search_is_made_of_its_rows(folder, tmp_path):
     assert len(made) == 1 + len(list((folder / "configs").iterdir()))
 
 
-def test_the_readme_shows_every_row_of_table_1_as_it_is_stored():
+def test_the_results_page_shows_every_row_of_table_1_as_it_is_stored():
     results = Results.read(TABLE1)
     for entry in tables.summarise(results):
         shown = " | ".join(tables.cells(entry, results.title(entry["arm"])))
-        assert f"| {shown} |" in README, f"{entry['dataset']} {entry['arm']}"
+        assert f"| {shown} |" in PAGE, f"{entry['dataset']} {entry['arm']}"
 
 
-def test_the_readme_shows_the_protocols_table_as_it_is_stored():
+def test_the_readme_shows_table_1_beside_the_authors_protocol_as_they_are_stored():
+    results, protocol = Results.read(TABLE1), Results.read(ROOT / "results" / "protocol")
+    by_recipe = {
+        (entry["dataset"], entry["arm"]): tables.spread(entry["test_mean"], entry["test_sd"])
+        for entry in tables.summarise(protocol)
+    }
+    expected = []
+    for entry in tables.summarise(results):
+        expected.append(
+            [
+                {"cifar10": "CIFAR-10", "mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}[entry["dataset"]],
+                results.title(entry["arm"]),
+                tables.spread(entry["test_mean"], entry["test_sd"]),
+                f"{entry['train_mean']:.2f}",
+                by_recipe.get((entry["dataset"], entry["arm"]), ""),
+                f"{entry['paper']:.2f}",
+            ]
+        )
+    shown = [[cell.strip() for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("|")]
+    assert shown[2:] == expected  # the first two are the header
+
+
+def test_the_results_page_shows_the_protocols_table_as_it_is_stored():
     stored = (ROOT / "results" / "protocol" / "protocol.md").read_text(encoding="utf-8")
     rows = [line for line in stored.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 5 and all(line in README for line in rows)
+    assert len(rows) == 2 + 5 and all(line in PAGE for line in rows)
 
 
-def test_every_folder_of_results_that_the_readme_names_is_there():
-    shown = set(re.findall(r"results/(\w+)", README))
-    assert TABLE1.name in shown and all((ROOT / "results" / folder).exists() for folder in shown - {"report"})
+def links(page):
+    """Where the page's links and images lead within the project: files, from the page's own folder."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    return [(ROOT / page).parent / target for target in targets if target and ":" not in target]
 
 
-def test_the_readme_shows_the_verdicts_as_they_are_stored():
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_link_of_a_page_leads_to_a_file(page):
+    missing = [str(target) for target in links(page) if not target.exists()]
+    assert not missing
+
+
+def test_the_results_page_and_the_readme_name_folders_that_are_there():
+    shown = set(re.findall(r"results/(\w+)", README + PAGE)) - {"report", "README"}
+    assert TABLE1.name in shown and all((ROOT / "results" / folder).exists() for folder in shown)
+
+
+def test_the_results_page_shows_the_verdicts_as_they_are_stored():
     for line in verdicts.markdown(RUNS).splitlines():
-        assert line in README, line
+        assert line in PAGE, line
+
+
+def without_code(text):
+    """The page's lines outside its fenced blocks."""
+    parts = re.split(r"^```.*$", text, flags=re.MULTILINE)
+    return "\n".join(parts[::2]).splitlines()
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 130
+    prose = [line for line in without_code(README) if not line.startswith("|")]
+    assert [line for line in prose if len(line.split()) > 40] == []
+
+
+def test_the_readmes_own_rule_is_a_whole_file_that_keeps_every_promise(tmp_path):
+    (code,) = re.findall(r"^```python\n(import .*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    command = re.search(r"--rules=sgd,sam,(\w+\.py):(\w+)$", README, flags=re.MULTILINE)
+    assert command
+    file, name = command.groups()
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    sj.testing.check(sj.rules.find(f"{tmp_path / file}:{name}"))
+
+
+def test_one_version_stands_everywhere():
+    """pyproject.toml has it; `__version__` is read from what was installed, the other files repeat it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert sj.__version__ == version
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"sam_jax-{version}-py3" in README and f"version = {{{version}}}" in README
 
 
 @pytest.mark.parametrize(
@@ -105,7 +179,7 @@ def test_the_reference_arm_is_read_off_a_table(line, arm):
     assert reference_of(f"Made by x − y.\n\n{line}\n", titles) == arm
 
 
-def test_the_readme_shows_table_2_as_it_is_computed():
+def test_the_results_page_shows_table_2_as_it_is_computed():
     for rule, ticks in compatibility_table().items():
         cells = [RULES[rule].title, *("✓" if tick else "✗" for tick in ticks.values())]
-        assert f"| {' | '.join(cells)} |" in README
+        assert f"| {' | '.join(cells)} |" in PAGE

@@ -13,6 +13,7 @@ raises ValueError with one line: the file, what was expected, what was found, wh
 
 import contextlib
 import gzip
+import math
 import os
 import pathlib
 import tarfile
@@ -29,7 +30,11 @@ REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
 OPTIONAL = ("val_images", "val_labels")
 
 FETCH_AGAIN = "fetch the file again"
-REPAIR = "write the array again (layout: see sam_jax/formats.py)"
+KERAS = (
+    "give them these names: f = np.load(path); np.savez('mine.npz', train_images=f['x_train'], "
+    "train_labels=f['y_train'], test_images=f['x_test'], test_labels=f['y_test'])"
+)
+REPAIR = "write the array again (layout: see sam_jax/data/formats.py)"
 
 
 def fault(where: object, expected: object, found: object, remedy: str) -> ValueError:
@@ -207,7 +212,8 @@ def npz(paths: Paths) -> Arrays:
         missing = [name for name in wanted if name not in file.files]
         if missing:
             found = f"no {', '.join(missing)} (it has {', '.join(file.files) or 'nothing'})"
-            raise fault(path, f"arrays {', '.join(wanted)}", found, "add them")
+            remedy = KERAS if {"x_train", "y_train", "x_test", "y_test"} <= set(file.files) else "add them"
+            raise fault(path, f"arrays {', '.join(wanted)}", found, remedy)
         arrays = {name: _member(path, file, name) for name in wanted}
     for split in ("train", "val", "test"):
         if f"{split}_images" in arrays:
@@ -231,12 +237,35 @@ def _member(path: object, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
 def _checked_images(where: str, images: np.ndarray) -> np.ndarray:
     """[N, H, W] or [N, H, W, C] -> [N, H, W, C]."""
     if images.dtype != np.uint8:
-        remedy = "scale them to 0..255 and convert them, e.g. np.rint(x).astype(np.uint8)"
-        raise fault(where, "uint8 images", images.dtype, remedy)
+        raise fault(where, "uint8 images", *_as_uint8(images))
+    if images.ndim == 2 and images.size:
+        side = math.isqrt(images.shape[1])
+        shape = f"{side}, {side}" if side**2 == images.shape[1] else f"1, {images.shape[1]}"
+        expected = "images [N, H, W] or [N, H, W, C]"
+        raise fault(where, expected, f"shape {images.shape}", f"give them their shape: x.reshape(-1, {shape})")
     if images.ndim not in (3, 4) or not images.size:
         expected = "at least one image, [N, H, W] or [N, H, W, C]"
         raise fault(where, expected, f"shape {images.shape}", REPAIR)
     return images[..., None] if images.ndim == 3 else images
+
+
+def _as_uint8(images: np.ndarray) -> tuple[str, str]:
+    """What images of another type are, and the line that makes them uint8 without losing what they show."""
+    found = str(images.dtype)
+    if images.dtype == bool:
+        return found, "scale them: x.astype(np.uint8) * 255"
+    if images.dtype.kind not in "iuf" or not images.size or not np.isfinite(images).all():
+        return f"{found} that are not all finite numbers" if images.dtype.kind == "f" else found, REPAIR
+    low, high = images.min(), images.max()
+    found = f"{found} from {low:g} to {high:g}"
+    if images.dtype.kind == "f" and low >= 0 and high <= 1:
+        return found, "scale them: np.rint(255 * x).astype(np.uint8)"
+    if low >= 0 and high <= 255:
+        return found, "convert them: np.rint(x).astype(np.uint8)"
+    if images.dtype == np.uint16:
+        return found, "scale them: (x // 257).astype(np.uint8)"
+    span = "np.rint(255 * ((x - x.min()) / (x.max() - x.min()))).astype(np.uint8)"
+    return found, f"scale them, test images by the training images' limits: {span}"
 
 
 def _checked_labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:

@@ -169,12 +169,14 @@ def has_auc(dataset: datasets.Dataset) -> bool:
 def facts(dataset: datasets.Dataset, experiment: Experiment, arms) -> dict:
     """What the manifest says of a data set.
 
-    `measure` is what its results are judged by; `chance` the percent of it that needs no input: the accuracy of
-    always answering the most frequent label of the training split, or an AUC of 50.
+    `class_sizes` are the fewest and the most training images of a class. `measure` is what its results are
+    judged by; `chance` the percent of it that needs no input: the accuracy of always answering the most frequent
+    label of the training split, or an AUC of 50.
     """
     train, test = dataset.train.labels, dataset.test.labels
     usual = np.bincount(train).argmax() if train.ndim == 1 else train.mean(axis=0) > 0.5
     chance = {"accuracy": 100 * float(np.mean(test == usual))} | ({"auc": 50.0} if has_auc(dataset) else {})
+    counts = np.bincount(train, minlength=dataset.classes) if train.ndim == 1 else train.sum(axis=0)
     published: dict[str, dict[str, float]] = {}
     for measure in chance:
         for arm in arms:
@@ -189,6 +191,7 @@ def facts(dataset: datasets.Dataset, experiment: Experiment, arms) -> dict:
         "remark": experiment.remarks.get(dataset.name, ""),
         "shape": list(dataset.shape),
         "classes": dataset.classes,
+        "class_sizes": [int(counts.min()), int(counts.max())],
         "sizes": {split: len(getattr(dataset, split).images) for split in SPLITS},
         "sha256": dataset.checksums(),
     }

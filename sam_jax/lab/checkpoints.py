@@ -31,13 +31,21 @@ class Unfinished(NamedTuple):
 
 
 def save(folder: pathlib.Path, job: Job, seeds: Sequence[int], epoch: int, runs: training.Run) -> None:
-    """Writes the runs' state whole, or not at all; the last one of these seeds is then removed."""
+    """Writes the runs' state whole, or not at all; the last one of these seeds is then removed.
+
+    Raises:
+      OSError: it cannot be written, as on a full disk.
+    """
     import orbax.checkpoint as ocp  # a second's import, which most runs are too short for
 
     about = {"dataset": job.dataset.name, "arm": job.name, "seeds": list(seeds)}
     state = jax.device_get(runs._replace(key=()))  # the key is the seed's
-    with _manager(_path(folder, job, seeds)) as manager:
-        manager.save(epoch, args=ocp.args.Composite(about=ocp.args.JsonSave(about), runs=ocp.args.StandardSave(state)))
+    parts = ocp.args.Composite(about=ocp.args.JsonSave(about), runs=ocp.args.StandardSave(state))
+    try:
+        with _manager(_path(folder, job, seeds)) as manager:
+            manager.save(epoch, args=parts)
+    except ValueError as error:  # as tensorstore tells what the operating system refuses
+        raise OSError(f"no checkpoint could be written ({str(error).rsplit(': ', 1)[-1]})") from error
 
 
 def remove(folder: pathlib.Path, job: Job, seeds: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import math
 import pathlib
+import re
 import sys
 import time
 import types
@@ -26,6 +27,12 @@ from sam_jax.rule import MEANINGS, NONE, Rule
 from sam_jax.rules import RULES, find
 
 PRECISIONS = ("highest", "high", "default", "BF16_BF16_F32")  # as jax.default_matmul_precision names them
+_PLAINLY = (  # what Python and absl say of a flag's value
+    (r"^flag (--\S+?=.*): invalid literal for int\(\).*", r"\1: expected a whole number"),
+    (r"^flag (--\S+?=.*): could not convert string to float.*", r"\1: expected a number"),
+    (r"^flag (--\S+?=.*): \('Non-boolean argument.*", r"\1: expected true or false"),
+    (r"^flag (--\S+?=.*): value should be one of <(.*)>", r"\1: expected one of \2"),
+)
 _PROTOCOL = training.Protocol._field_defaults
 
 
@@ -131,7 +138,10 @@ def one_line_errors(script: str):
     try:
         yield
     except (ValueError, OSError, ImportError, flags.Error) as error:
-        sys.exit(f"{script}: {' '.join(str(error).split())}")
+        text = " ".join(str(error).split())
+        for theirs, ours in _PLAINLY:
+            text = re.sub(theirs, ours, text)
+        sys.exit(f"{script}: {text}")
 
 
 def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:

@@ -159,6 +159,10 @@ def remarks(results: Results, dataset: str) -> str:
     """What a reader of a data set's numbers has to know: its size, the trivial predictor, the paper's column."""
     facts = results.manifest["data"][dataset]
     sizes = ", ".join(f"{facts['sizes'][split]:,} {split}" for split in SPLITS)
+    if "class_sizes" in facts:  # older folders do not say
+        fewest, most = facts["class_sizes"]
+        what = "classes" if facts["task"] == "single-label" else "labels, several an image"
+        sizes += f"; {facts['classes']} {what}, of {fewest:,} to {most:,} training images each"
     chance = results.chance(dataset, "accuracy")
     trivial = f"Always answering the most frequent label is right for {chance:.2f} % of the test set."
     tuned = tune.remark(results.manifest.get("tuned", {}).get(dataset, {}))
