@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 ARGS ?=
 READY := .venv/.ready
 
-.PHONY: table1 test test-all lint bench
+.PHONY: table1 test test-all lint bench docs docs-serve
 
 table1: $(READY)
 	.venv/bin/python experiments/table1.py $(ARGS)
@@ -29,6 +29,16 @@ bench: $(READY)
 	  .venv/bin/python benchmarks/$$script.py --json=benchmarks/results/$(PLACE)/$$script.json || exit 1; \
 	done
 	.venv/bin/python benchmarks/page.py
+
+docs: .venv/.docs
+	.venv/bin/mkdocs build --strict $(ARGS)
+
+docs-serve: .venv/.docs
+	.venv/bin/mkdocs serve --dev-addr=127.0.0.1:8000 $(ARGS)
+
+.venv/.docs: $(READY)
+	.venv/bin/python -m pip install --quiet --editable '.[docs]' $(addprefix --constraint ,$(CONSTRAINTS))
+	@touch .venv/.docs
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -83,8 +83,8 @@ class Circuit:
     """What is fixed about a circuit: sizes and settings, hashable. Usually built by a rule: `sam(...)`.
 
     Attributes:
-      widths: d_1..d_L; the pixels, the hidden layers, the classes.
-      downstream_widths: d̄_2..d̄_{L-1}, one for each hidden layer; () means the hidden widths.
+      widths: `d_1..d_L`; the pixels, the hidden layers, the classes.
+      downstream_widths: `d̄_2..d̄_{L-1}`, one for each hidden layer; () means the hidden widths.
       activation: D_u of the hidden layers, one of ACTIVATIONS, or φ itself: a function of h, elementwise.
       downstream_activation: D_d, one of DOWNSTREAM_ACTIVATIONS. `gate` is the Jacobian of the
         forward nonlinearity, relu and tanh act on h̄ itself.
@@ -169,7 +169,7 @@ class Circuit:
 
     @property
     def hidden_widths(self) -> tuple[int, ...]:
-        """d_2..d_{L-1}."""
+        """`d_2..d_{L-1}`."""
         return self.widths[1:-1]
 
     @property

@@ -107,7 +107,7 @@ def train(
     on_epoch: Callable[[dict], None] | None = None,
     downstream_widths: Sequence[int] = (),
     activation: str | Callable | None = None,
-    **protocol,
+    **protocol: Any,
 ) -> Trained:
     """Trains a rule's circuit on a data set, every seed at once.
 
@@ -123,7 +123,8 @@ def train(
         several labels an image.
       batch_size: examples in a batch.
       on_epoch: called with each entry of `history` as it comes.
-      downstream_widths, activation: fields of `Circuit`.
+      downstream_widths: field of `Circuit`.
+      activation: field of `Circuit`.
       **protocol: further fields of `training.Protocol`: schedule, warmup_epochs, evaluate_every, ...
 
     Raises:

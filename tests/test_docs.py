@@ -1,0 +1,85 @@
+"""The pages of docs/: all in the menu, no computed table behind, every name and link there. Examples are doctests."""
+
+import importlib.util
+import pathlib
+import re
+
+import pytest
+
+import sam_jax as sj
+from sam_jax.data.datasets import REGISTRY
+
+ROOT = pathlib.Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
+
+
+def text(page):
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_menu_names_every_page_once():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"[\w/]+\.md", menu)) == PAGES
+
+
+def test_every_rule_has_a_page():
+    pages = {pathlib.PurePath(page).stem for page in PAGES if page.startswith("rules/")}
+    assert pages == {*sj.RULES, "overview"}
+
+
+def test_computed_tables_are_those_of_the_code_and_the_stored_runs(tables):
+    """Defaults, pathways, sources, verdicts, commands and times: `python docs/tables.py` writes them."""
+    for page, parts in tables.computed().items():
+        assert tables.PART.findall(text(page)) == parts, f"{page} is behind: python docs/tables.py"
+
+
+def test_defaults_stand_on_a_rules_page(tables):
+    """Once not by tables.py: the numbers of SAM by hand."""
+    for row in ("| `rate_w` | 0.25 |", "| `rate_v_bar` | 1 |", "| `decay` | 0.00025 |"):
+        assert row in text("rules/sam.md") and row in tables.facts(sj.sam)
+    assert "| `rate_w_bar` | as `rate_w` |" in text("rules/kp.md")
+
+
+@pytest.mark.skipif(not (ROOT / "constraints.txt").is_file(), reason="no checkout: the files around are not there")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_to_a_file(page):
+    for link in LINK.findall(text(page)):
+        assert "://" in link or (DOCS / page).parent.joinpath(link).exists(), link
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "rules/" in page or page == "determinism.md"])
+def test_every_test_that_a_page_names_is_there(page):
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", text(page)):
+        assert f"def {name}(" in tests, name
+
+
+def test_the_api_names_everything_public():
+    modules = {name for name in sj.__all__ if f"\n## sam_jax.{name}\n" in text("api.md")}
+    assert modules >= {"probes", "training", "interventions", "testing", "losses", "plasticity", "inputs", "data"}
+    for name in {*sj.__all__} - modules - {"rules"}:
+        assert re.search(rf"(::: sam_jax|`sj)\.{name}\b", text("api.md")), name
+
+
+def test_the_data_page_has_the_catalogues_sizes():
+    for name, spec in REGISTRY.items():
+        val = spec.val_size or spec.train_size - spec.examples
+        sizes = f"{spec.examples:,} / {val:,} / {spec.test_size:,}"
+        shape = " × ".join(map(str, spec.shape))
+        assert f"| `{name}` | {sizes} | {shape} | {spec.classes}" in text("data.md"), name
+
+
+def test_every_data_set_of_table_1_says_what_to_type():
+    for name in REGISTRY.keys() - {"digits"}:
+        command = f"python experiments/table1.py --dataset={name} --epochs="
+        assert f"### {name}\n\n- Type `{command}" in text("reproduce.md")
