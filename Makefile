@@ -4,7 +4,7 @@ CONSTRAINTS ?= constraints.txt
 ARGS ?=
 READY := .venv/.ready
 
-.PHONY: table1 test test-all lint bench docs docs-serve
+.PHONY: table1 test test-all lint bench docs docs-serve notebooks
 
 table1: $(READY)
 	.venv/bin/python experiments/table1.py $(ARGS)
@@ -19,6 +19,10 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# Runs every notebook from its first cell and stores what comes out in it.
+notebooks: $(READY)
+	.venv/bin/jupyter execute --inplace notebooks/*.ipynb
 
 # Where JAX finds a GPU, the search too; PLACE names the folder of the measurements.
 PLACE ?= $(shell .venv/bin/python -c 'import jax; print(jax.default_backend())' 2>/dev/null)

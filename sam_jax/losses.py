@@ -37,7 +37,8 @@ def targets(y_hat, labels):
     if labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels are {labels.dtype} [B], expected classes (integers [B]) or rows [B, {classes}]")
     if labels.ndim == 1 and labels.size and not isinstance(labels, jax.core.Tracer):
-        low, high = int(labels.min()), int(labels.max())
+        known = np.asarray(labels)
+        low, high = int(known.min()), int(known.max())
         if low < 0 or high >= classes:
             raise ValueError(f"labels are {low}..{high}, expected classes 0..{classes - 1}: one for each output")
     return jax.nn.one_hot(labels, y_hat.shape[1], dtype=y_hat.dtype) if labels.ndim == 1 else labels.astype(y_hat.dtype)

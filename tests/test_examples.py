@@ -1,9 +1,21 @@
-"""The rules in examples/ as a newcomer runs them: by file and name, beside ours, with flags of their own numbers."""
+"""What is in examples/ as a newcomer runs it: rules by file and name, with flags of their own numbers; scripts.
+
+The pieces of the Flax examples are compared with the library's functions and with what the trained circuit answers.
+"""
 
 import json
 import pathlib
+import re
+import runpy
+import types
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from commands import start
+from stepping import assert_close, batch, directions
+from stepping import synapses as random_synapses
 
 import sam_jax as sj
 from sam_jax import lab
@@ -15,11 +27,18 @@ RULES = {
     "traced": (f"{EXAMPLES / 'eligibility_trace.py'}:traced", ("--trace=0.8",)),
     "noisy": (f"{EXAMPLES / 'noisy_feedback.py'}:noisy", ("--jitter=0.01",)),
 }
+SCRIPTS = {"flax_head.py": 3, "flax_module.py": 1}  # and how many accuracies each prints
+
+
+def script(name):
+    """The names that a script defines."""
+    return types.SimpleNamespace(**runpy.run_path(str(EXAMPLES / name), run_name="example"))
 
 
 def test_every_example_is_tried_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
-        pathlib.Path(rule.rpartition(":")[0]).name for rule, _ in RULES.values()
+        *(pathlib.Path(rule.rpartition(":")[0]).name for rule, _ in RULES.values()),
+        *SCRIPTS,
     }
 
 
@@ -45,3 +64,44 @@ def test_the_examples_run_beside_ours(tmp_path):
         losses = [row["train_loss"] for row in rows if row["arm"] == name]
         assert losses[0] == next(row["train_loss"] for row in rows if row["arm"] == "sgd")  # the same first W
         assert losses[-1] < losses[0]
+
+
+def test_the_flax_module_computes_and_learns_as_the_circuit_does(float64):
+    """Its synapses are drawn in the collection of their own; its activity and its update are sj's."""
+    example, circuit = script("flax_module.py"), sj.sam((6, 5, 4, 3), (7, 2))
+    module = example.Motif(circuit, (("scale_v", 0.5),))
+    x, labels = batch(circuit)
+    drawn = module.init({"synapses": jax.random.key(0)}, x)
+    assert list(drawn) == ["synapses"]
+    assert jax.tree.map(jnp.shape, drawn["synapses"]["circuit"]) == circuit.shapes
+
+    synapses = random_synapses(circuit)
+    variables = {"synapses": {"circuit": synapses}}
+    state, descent = directions(circuit, synapses, x, labels)
+    assert_close(module.apply(variables, x).h, state.activity.h, 0)
+    update = example.update(module, variables, x, labels)
+    assert jax.tree.structure(update) == jax.tree.structure(variables)
+    assert_close(update, descent, 0)
+
+
+def test_the_flax_head_sees_what_the_circuits_top_layer_sees(float64):
+    """Its features through the top W are ŷ, and its loss at scores of 0 is the log of the number of classes."""
+    example, circuit = script("flax_head.py"), sj.sam((6, 5, 4, 3))
+    synapses, (x, labels) = random_synapses(circuit), batch(circuit)
+    seen = example.features(circuit, synapses, x)
+    assert_close(seen @ synapses.w[-1].T, sj.forward(circuit, sj.State(synapses), x).activity.h[-1])
+    head = example.Head(3)
+    nothing = jax.tree.map(jnp.zeros_like, head.init(jax.random.key(0), seen))
+    assert_close(example.loss(nothing, head, seen, labels), np.log(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_prints_accuracies_far_above_chance(name, tmp_path):
+    done = start(EXAMPLES / name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    accuracies = [float(number) for number in re.findall(r"([\d.]+) %", done.stdout)]
+    assert len(accuracies) == SCRIPTS[name] and all(85 < accuracy <= 100 for accuracy in accuracies)
+    if name == "flax_head.py":
+        _, learned, untrained = accuracies
+        assert learned > untrained
