@@ -64,7 +64,7 @@ drtp = dfa.replace(
     name="drtp",
     title="Direct Random Target Projection",
     feedback=target_projection,
-    numbers={"rate_w": 0.02, "decay": 0.0, "scale_w": 1.0, "scale_w_bar": 0.3},
+    numbers={"rate_w": 0.1, "decay": 0.0, "scale_w": 1.0, "scale_w_bar": 0.03},
     space={"rate_w": (0.005, 0.2), "decay/rate_w": (1e-5, 3e-3), "scale_w": (0.4, 1.2), "scale_w_bar": (0.03, 1.0)},
     source="Frenkel, Lefebvre and Bol 2021",
 )
