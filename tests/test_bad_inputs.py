@@ -7,6 +7,7 @@ import pytest
 
 import sam_jax as sj
 
+FLAGS = ("--dataset=mine.npz", "--batch_size=16", "--epochs=1", "--seeds=1", "--hidden_widths=3", "--rules=sgd")
 IMAGES = bad_inputs.images()["train_images"]
 # What the file holds for its training images, the remedy's text, and the same in Python.
 REMEDIES = {
@@ -34,13 +35,17 @@ def test_every_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
 def test_a_remedy_that_is_followed_works(what, tmp_path):
     given, text, mend = REMEDIES[what]
     (tmp_path / "mine.npz").write_bytes(bad_inputs.as_npz(**bad_inputs.images(train_images=given)))
-    flags = ("--dataset=mine.npz", "--batch_size=16", "--epochs=1", "--seeds=1", "--hidden_widths=3", "--rules=sgd")
-    assert text in bad_inputs.refused("table1.py", flags, tmp_path)
+    assert text in bad_inputs.refused("table1.py", FLAGS, tmp_path)
     mended = mend(given).astype(np.uint8)
     if what != "black and white":
         np.testing.assert_array_equal(mended, IMAGES)
     (tmp_path / "mine.npz").write_bytes(bad_inputs.as_npz(**bad_inputs.images(train_images=mended)))
-    done = commands.start(bad_inputs.ROOT / "experiments" / "table1.py", *flags, "--out_dir=out", cwd=tmp_path)
+    assert sj.load(tmp_path / "mine.npz").shape == (4, 4, 1)
+
+
+def test_a_table_says_how_many_images_the_classes_have(tmp_path):
+    (tmp_path / "mine.npz").write_bytes(bad_inputs.as_npz(**bad_inputs.images()))
+    done = commands.start(bad_inputs.ROOT / "experiments" / "table1.py", *FLAGS, "--out_dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     sizes = np.bincount(sj.load(tmp_path / "mine.npz").train.labels)
     told = f"3 classes, of {sizes.min()} to {sizes.max()} training images each"

@@ -90,6 +90,7 @@ def test_a_run_that_was_stopped_ends_in_the_bits_of_one_that_was_not(case, run):
     assert not (parts / checkpoints.FOLDER).exists()
 
 
+@pytest.mark.slow
 def test_more_seeds_begin_beside_those_that_go_on(run):
     whole, _ = run("whole", seeds=3)
     with pytest.raises(Broken):
@@ -110,6 +111,7 @@ def test_a_checkpoint_that_is_further_than_the_rows_is_not_read(run):
     same_bits(whole, parts)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_cut_short_is_not_read(run, tmp_path):
     """An interruption while one is written leaves a folder that orbax has not marked as whole."""
     with pytest.raises(Broken):
@@ -120,6 +122,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_read(run, tmp_path):
     assert begun == [((0, 1), None)]
 
 
+@pytest.mark.slow
 def test_another_setting_is_refused_and_the_checkpoint_stays(run):
     with pytest.raises(Broken):
         run("parts", stop_at=2, how=broken)
@@ -129,12 +132,13 @@ def test_another_setting_is_refused_and_the_checkpoint_stays(run):
     assert begun == [((0, 1), 2)]
 
 
+@pytest.mark.slow
 def test_a_long_interval_saves_nothing(run):
     folder, _ = run("out", checkpoint_every=60, stop_at=2, how=broken)
     assert not (folder / checkpoints.FOLDER).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", some([signal.SIGINT, signal.SIGTERM], [signal.SIGTERM]))
 def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(number, run, capsys, monkeypatch):
     """The interval is long: what is saved is saved because of the signal."""
     whole, _ = run("whole")
