@@ -225,7 +225,10 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         rows = all_of(pathlib.Path(name))
     short = [
-        (what if len(what) < 90 else what[:60] + "…`", line.replace("|", "\\|").replace(name, ""))
+        (
+            what if len(what) < 90 else what[:60] + "…`",
+            line.replace("|", "\\|").replace(name, "").replace(f"{ROOT}/", ""),
+        )
         for what, line in rows
     ]
     print(len(rows), sum(line.startswith("!!!") for _, line in rows), file=sys.stderr)
