@@ -5,18 +5,21 @@
 `tests/test_docs.py` says which page is behind.
 """
 
+import functools
 import pathlib
 import re
 
 from sam_jax.circuit import PATHWAYS, SYMBOLS
 from sam_jax.experiments import verdicts
 from sam_jax.lab import records
+from sam_jax.lab.tables import grid
 from sam_jax.rule import MEANINGS, Rule
 from sam_jax.rules import RULES, compatibility_table
 
 DOCS = pathlib.Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results"
 PART = re.compile(r"<!-- computed -->\n(.*?)<!-- end -->\n", re.DOTALL)
+table = functools.partial(grid, numbers=False)
 OWN_MEANINGS = {
     "mirror_noise_std": "σ, standard deviation of the noise",
     "mirror_rate": "η_B, rate of a mirror step",
@@ -24,12 +27,6 @@ OWN_MEANINGS = {
     "mirror_steps_before": "mirror steps before training",
     "mirror_steps_after": "mirror steps after each update",
 }
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def ticks(name: str) -> list[str]:

@@ -34,14 +34,16 @@ def targets(y_hat, labels):
       ValueError: one number an image that is no class; classes out of range, where their values are known.
     """
     classes = y_hat.shape[1]
-    if labels.ndim == 1 and not jnp.issubdtype(labels.dtype, jnp.integer):
+    if labels.ndim != 1:
+        return labels.astype(y_hat.dtype)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels are {labels.dtype} [B], expected classes (integers [B]) or rows [B, {classes}]")
-    if labels.ndim == 1 and labels.size and not isinstance(labels, jax.core.Tracer):
+    if labels.size and not isinstance(labels, jax.core.Tracer):
         known = np.asarray(labels)
         low, high = int(known.min()), int(known.max())
         if low < 0 or high >= classes:
             raise ValueError(f"labels are {low}..{high}, expected classes 0..{classes - 1}: one for each output")
-    return jax.nn.one_hot(labels, y_hat.shape[1], dtype=y_hat.dtype) if labels.ndim == 1 else labels.astype(y_hat.dtype)
+    return jax.nn.one_hot(labels, classes, dtype=y_hat.dtype)
 
 
 cross_entropy = Loss(

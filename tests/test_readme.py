@@ -20,7 +20,9 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(
-    path.relative_to(ROOT) for folder in (".", "docs", "results", "tests") for path in (ROOT / folder).glob("*.md")
+    path.relative_to(ROOT)
+    for folder in (".", "docs", "docs/rules", "results", "tests")
+    for path in (ROOT / folder).glob("*.md")
 )
 FOLDERS = sorted(path.parent for path in (ROOT / "results").glob("*/manifest.json"))
 SEARCHES = [folder for folder in FOLDERS if (folder / "search.md").exists()]

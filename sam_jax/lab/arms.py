@@ -95,6 +95,11 @@ class Job(NamedTuple):
     pixels: str = "standardised"
 
     @property
+    def stem(self) -> str:
+        """The data set and the arm in the names of files."""
+        return f"{self.dataset.name}_{''.join(c if c.isalnum() else '_' for c in self.name)}"
+
+    @property
     def circuit(self) -> Circuit:
         return self.protocol.circuit
 

@@ -53,11 +53,13 @@ def remove(folder: pathlib.Path, job: Job, seeds: Sequence[int]) -> None:
     _remove(_path(folder, job, seeds))
 
 
-def found(folder: pathlib.Path, rows: Sequence[dict]) -> list[Unfinished]:
+def found(folder: pathlib.Path) -> list[Unfinished]:
     """The checkpoints in a run's folder whose rows are there, the furthest first."""
+    if not (folder / FOLDER).is_dir():
+        return []
     import orbax.checkpoint as ocp
 
-    measured = {(*records.run_of(row), row["epoch"]) for row in rows if "epoch" in row}
+    measured = {(*records.run_of(row), row["epoch"]) for row in records.read(folder)[1]}
     every = []
     for path in sorted((folder / FOLDER).glob("*")):
         with _manager(path) as manager:
@@ -115,8 +117,7 @@ def _manager(path):
 
 
 def _path(folder, job, seeds):
-    stem = "".join(c if c.isalnum() else "_" for c in f"{job.dataset.name} {job.name}")
-    return folder / FOLDER / f"{stem}_{zlib.crc32(repr(list(seeds)).encode()):08x}"
+    return folder / FOLDER / f"{job.stem}_{zlib.crc32(repr(list(seeds)).encode()):08x}"
 
 
 def _remove(path):

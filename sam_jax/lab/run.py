@@ -23,7 +23,6 @@ from sam_jax import footprint, inputs, training
 from sam_jax.lab import checkpoints, flags, interruption, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Options
-from sam_jax.lab.interruption import Interrupted
 from sam_jax.lab.results import Results
 from sam_jax.lab.trials import measured
 from sam_jax.lab.tune import factors_of, tune
@@ -59,7 +58,7 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
                 f"--out_dir={options.out_dir} goes on",
                 file=sys.stderr,
             )
-            sys.exit(128 + (error.signal if isinstance(error, Interrupted) else signal.SIGINT))
+            sys.exit(128 + (error.signal if isinstance(error, interruption.Interrupted) else signal.SIGINT))
         except OSError as error:  # a full disk, or one that has vanished
             sys.exit(f"{experiment.name}.py: {error}: what was done before is in {options.out_dir}")
         if processes.first():
@@ -192,17 +191,10 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
     processes.meet("checked")
     if processes.first():
         kept: dict[tuple[str, str, int], int] = {}
-        for one in reversed(unfinished(folder)):  # the furthest last
+        for one in reversed(checkpoints.found(folder)):  # the furthest last
             kept |= {(one.dataset, one.arm, seed): one.epoch for seed in one.seeds}
         records.open_run(folder, kind, cells, data, fixed, kept, flags=_as_json(options.flagged))
     processes.meet("opened")
-
-
-def unfinished(folder: pathlib.Path) -> list[checkpoints.Unfinished]:
-    """The checkpoints of a run's folder."""
-    if not (folder / checkpoints.FOLDER).is_dir():
-        return []
-    return checkpoints.found(folder, records.read(folder)[1])
 
 
 def _as_json(flagged):
@@ -220,23 +212,19 @@ def _check_images(folder, data):
 def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options: Options) -> None:
     """This process's share of what is missing; waits for the others' and merges their rows."""
     asked = [(job.dataset.name, job.name, seed) for job in jobs for seed in range(options.seeds)]
-    done, kept = records.finished(*records.read(folder)), unfinished(folder)
+    done, kept = records.finished(*records.read(folder)), checkpoints.found(folder)
     if processes.first():
         checkpoints.tidy(folder, done, kept)
     processes.meet("shared out")  # all know the same as done: one that was ahead would have changed it
     mine = set(processes.share([run for run in asked if run not in done]))
     seeds_of = [[s for s in range(options.seeds) if (job.dataset.name, job.name, s) in mine] for job in jobs]
+    groups_of = [checkpoints.groups(job, seeds, kept) for job, seeds in zip(jobs, seeds_of, strict=True)]
     total = sum(job.protocol.epochs * len(seeds) for job, seeds in zip(jobs, seeds_of, strict=True))
-    past = sum(
-        one.epoch * len(group)
-        for job, seeds in zip(jobs, seeds_of, strict=True)
-        for group, one in checkpoints.groups(job, seeds, kept)
-        if one is not None
-    )
+    past = sum(one.epoch * len(group) for groups in groups_of for group, one in groups if one is not None)
     placed: tuple = (None, None)
     with jax.default_matmul_precision(options.precision), interruption.asked() as stop, progress() as bar:
         task = bar.add_task("", total=total, completed=past)
-        for job, seeds in zip(jobs, seeds_of, strict=True):
+        for job, seeds, groups in zip(jobs, seeds_of, groups_of, strict=True):
             if not seeds:
                 continue
             if placed[0] is not job.dataset:
@@ -246,7 +234,7 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
             fit = footprint.at_once(job.need()._replace(shared=0), len(seeds), footprint.free())
             fit *= jax.local_device_count()
             advance = functools.partial(bar.advance, task)
-            for group, checkpoint in checkpoints.groups(job, seeds, kept):
+            for group, checkpoint in groups:
                 for first in range(0, len(group), fit):
                     some = group[first : first + fit]
                     train_job(job, some, checkpoint, placed[1], folder, experiment.probe, options, advance, stop)
@@ -315,12 +303,11 @@ def file_name(job: Job, seeds: list[int]) -> str:
 
     Seeds in a row are named by their first alone: the names of a hundred would be too long for a file.
     """
-    stem = "".join(c if c.isalnum() else "_" for c in job.name)
     first, count = seeds[0], len(seeds)
     named = f"_from_seed_{first}" if first else ""
     if seeds != list(range(first, first + count)):
         named = f"_seeds_{'_'.join(map(str, seeds))}"
-    return f"{job.dataset.name}_{stem}{named}.msgpack"
+    return f"{job.stem}{named}.msgpack"
 
 
 def progress() -> Progress:

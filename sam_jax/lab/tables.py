@@ -169,9 +169,9 @@ def remarks(results: Results, dataset: str) -> str:
     return " ".join(filter(None, (f"Images: {sizes}.", trivial, facts["remark"], tuned)))
 
 
-def grid(header: Iterable[str], rows: Iterable[list[str]]) -> str:
-    """A Markdown table, its first column to the left and the others to the right."""
-    lines = [list(header), ["---"] + ["---:"] * (len(tuple(header)) - 1), *rows]
+def grid(header: Iterable[str], rows: Iterable[list[str]], numbers: bool = True) -> str:
+    """A Markdown table, its first column to the left; the others, where they are numbers, to the right."""
+    lines = [list(header), ["---"] + ["---:" if numbers else "---"] * (len(tuple(header)) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
