@@ -15,7 +15,7 @@ from stepping import some
 
 import sam_jax as sj
 from sam_jax import inputs, lab, training
-from sam_jax.lab import checkpoints, records
+from sam_jax.lab import checkpoints, interruption, records
 
 TRACED = f"{pathlib.Path(__file__).parent.parent / 'examples' / 'eligibility_trace.py'}:traced"
 EPOCHS = 4
@@ -138,9 +138,18 @@ def test_a_long_interval_saves_nothing(run):
     assert not (folder / checkpoints.FOLDER).exists()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler, which a process that was started in the background has not; sets another one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", some([signal.SIGINT, signal.SIGTERM], [signal.SIGTERM]))
-def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(number, run, capsys, monkeypatch):
+def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(number, run, capsys, monkeypatch, ctrl_c):
     """The interval is long: what is saved is saved because of the signal."""
+    handlers = [signal.getsignal(number) for number in interruption.SIGNALS]
     whole, _ = run("whole")
     probed, measure = [], jax.device_get
 
@@ -159,15 +168,25 @@ def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(number, run, capsys
     text = capsys.readouterr().err
     assert "finishing this epoch, then saving; once more stops at once" in text
     assert "interrupted; what is done is in" in text and "goes on" in text
-    handlers = {signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    assert handlers == {signal.default_int_handler, signal.SIG_DFL}
+    assert handlers == [signal.getsignal(number) for number in interruption.SIGNALS]
     parts, begun = run("parts")
     assert begun[0][1] is not None
     same_bits(whole, parts)
 
 
+def test_a_signal_that_is_ignored_stays_ignored(ctrl_c):
+    """As Ctrl-C is in what a shell has put into the background."""
+    ctrl_c(signal.SIG_IGN)
+    with interruption.asked() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while stop.signal is None:
+            time.sleep(0.01)
+    assert stop.signal == signal.SIGTERM and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
 @pytest.mark.slow
-def test_a_second_signal_stops_at_once(tmp_path):
+def test_a_second_signal_stops_at_once(tmp_path, ctrl_c):
     """While a compiled program runs that ends in minutes: an epoch of many seeds."""
     script = pathlib.Path(__file__).parent.parent / "experiments" / "table1.py"
     long = ("--rules=sam", "--seeds=8", "--epochs=2000", "--evaluate_every=2000", "--out_dir=out")

@@ -30,7 +30,8 @@ def asked() -> Iterator[Asked]:
     """Listens for signals; outside the main thread, where Python allows no such thing, it hears none.
 
     A compiled program that runs for minutes lets no Python handler in, so a thread of our own is told by the
-    operating system: that is how a second signal can end the process at once.
+    operating system: that is how a second signal can end the process at once. A signal that is ignored, as Ctrl-C is
+    by what a shell has put into the background, stays ignored.
     """
     stop = Asked()
     if threading.current_thread() is not threading.main_thread():
@@ -49,7 +50,8 @@ def asked() -> Iterator[Asked]:
             stop.signal = number[0]
             print("\nfinishing this epoch, then saving; once more stops at once", file=sys.stderr)
 
-    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: None) for number in heard}
     descriptor = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
