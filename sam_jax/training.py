@@ -13,16 +13,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from sam_jax import devices, interventions, losses, plasticity
-from sam_jax.circuit import Activity, Circuit, State, Synapses
+from sam_jax.circuit import PATHWAYS, Activity, Circuit, State, Synapses
 from sam_jax.inputs import Data, standardise
 from sam_jax.interventions import Intervention
 from sam_jax.rule import Functions, Teacher
 
 EVALUATION_BATCH = 1000
 DIVERGED_AT = 10.0  # a loss of this many times the loss before training
+GROWN = 10.0  # a matrix of this many times its norm before the epoch
 
 
 class Protocol(NamedTuple):
@@ -68,13 +70,22 @@ class Protocol(NamedTuple):
 
 
 class Run(NamedTuple):
-    """The carried state of a run. `initial_loss` is that of the training split before training."""
+    """The carried state of a run.
+
+    Attributes:
+      synapses, memory, opt_state: of the rule and of the optimizer.
+      key: the run's.
+      initial_loss: that of the training split before training.
+      epoch: how many epochs these synapses have had; it stands still once the run has diverged.
+      diverged: whether it has.
+    """
 
     synapses: Synapses
     memory: Any
     opt_state: optax.OptState
     key: Any
     initial_loss: jax.Array
+    epoch: jax.Array
     diverged: jax.Array
 
 
@@ -125,8 +136,13 @@ def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory
     return state.synapses._replace(**frozen), state.memory, opt_state, loss.value(y_hat, labels).mean()
 
 
-def train_epoch(protocol: Protocol, numbers: Mapping, data: Data, run: Run, epoch: jax.Array):
-    """One pass over a fresh permutation of the training split: (run, the largest batch loss)."""
+def train_epoch(
+    protocol: Protocol, numbers: Mapping, data: Data, run: Run, epoch: jax.Array, watch=lambda synapses: ()
+):
+    """One pass over a fresh permutation of the training split: (run, the largest batch loss, what was watched).
+
+    `watch(synapses)` is taken after every step of the compiled loop, and stacked.
+    """
     train = data.splits["train"]
     steps, rest = divmod(len(train.images), protocol.batch_size)
     also = protocol.last_batch and rest > 0
@@ -140,16 +156,17 @@ def train_epoch(protocol: Protocol, numbers: Mapping, data: Data, run: Run, epoc
         key = jax.random.fold_in(epoch_key, index)
         x = standardise(data, train.images[batch])
         *carry, loss = train_step(protocol, numbers, optimizer, *carry, x, train.labels[batch], key)
-        return tuple(carry), loss
+        return tuple(carry), (loss, watch(carry[0]))
 
     carry = (run.synapses, run.memory, plasticity.carried_over(numbers, run.opt_state))
-    carry, batch_losses = jax.lax.scan(step, carry, (jnp.arange(1, steps + 1), batches))
+    carry, (batch_losses, watched) = jax.lax.scan(step, carry, (jnp.arange(1, steps + 1), batches))
     peak = batch_losses.max()
     if also:
-        carry, loss = step(carry, (steps + 1, order[steps * protocol.batch_size :]))
+        carry, (loss, last) = step(carry, (steps + 1, order[steps * protocol.batch_size :]))
         peak = jnp.maximum(peak, loss)
+        watched = jax.tree.map(lambda before, one: jnp.concatenate([before, one[None]]), watched, last)
     synapses, memory, opt_state = carry
-    return run._replace(synapses=synapses, memory=memory, opt_state=opt_state), peak
+    return run._replace(synapses=synapses, memory=memory, opt_state=opt_state, epoch=epoch), peak, watched
 
 
 def answer(rule: Functions, circuit: Circuit, state: State, data: Data, images: jax.Array) -> jax.Array:
@@ -175,7 +192,8 @@ def start(protocol: Protocol, numbers: Mapping, data: Data, key: jax.Array) -> t
     state = protocol.rule.init(protocol.circuit, jax.random.fold_in(key, 0), numbers)
     opt_state = make_optimizer(protocol, numbers, 1).init(state.synapses)
     metrics = {split: evaluate(protocol, data, state.synapses, state.memory, split) for split in data.splits}
-    run = Run(state.synapses, state.memory, opt_state, key, metrics["train"].loss, jnp.zeros((), bool))
+    begun = (jnp.zeros((), int), jnp.zeros((), bool))
+    run = Run(state.synapses, state.memory, opt_state, key, metrics["train"].loss, *begun)
     return run, metrics
 
 
@@ -189,7 +207,7 @@ def advance(protocol: Protocol, numbers: Mapping, data: Data, run: Run, epochs: 
     limit = DIVERGED_AT * run.initial_loss
 
     def one_epoch(run, epoch):
-        after, peak = train_epoch(protocol, numbers, data, run, epoch)
+        after, peak, _ = train_epoch(protocol, numbers, data, run, epoch)
         return _unless(run.diverged | ~(peak <= limit), run, after), None
 
     after, _ = jax.lax.scan(one_epoch, run, epochs)
@@ -202,6 +220,44 @@ def _unless(diverged, before, after):
     """`after`, or `before` marked as diverged."""
     kept = jax.tree.map(lambda old, new: jnp.where(diverged, old, new), before._replace(key=()), after._replace(key=()))
     return kept._replace(key=before.key, diverged=diverged | after.diverged)
+
+
+def first_to_diverge(protocol: Protocol, numbers: Mapping, data: Data, run: Run, until: int) -> tuple[int, str]:
+    """When and where a diverged run blew up: (its epoch, the pathway), by going through its last epochs once more.
+
+    It is the first pathway of which a layer's matrix has a norm of GROWN times that before the epoch, or is not
+    finite; where none has, the one that grew most.
+
+    Args:
+      protocol, numbers, data: of the run.
+      run: one run, as it was kept: no leaf has a leading axis.
+      until: the epoch after which it was found to have diverged.
+    """
+    names = [pathway for pathway in PATHWAYS if getattr(run.synapses, pathway)]
+    numbers = {name: jnp.asarray(number, float) for name, number in numbers.items()}
+
+    def norms(synapses):
+        return [jnp.stack([jnp.linalg.norm(matrix) for matrix in getattr(synapses, name)]) for name in names]
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def again(protocol, numbers, data, run, epoch):
+        before = norms(run.synapses)
+
+        def growth(synapses):
+            pairs = zip(norms(synapses), before, strict=True)
+            return jnp.stack([jnp.where(old > 0, now / old, 0 * now).max() for now, old in pairs])
+
+        return train_epoch(protocol, numbers, data, run, epoch, growth)
+
+    for epoch in range(int(run.epoch) + 1, until + 1):
+        after, peak, growth = again(_program(protocol, epoch - 1), numbers, data, run, epoch)
+        if epoch == until or not peak <= DIVERGED_AT * run.initial_loss:
+            break
+        run = after
+    grown = np.nan_to_num(np.asarray(growth), nan=np.inf)  # [steps, pathways]
+    past = (grown >= GROWN).any(axis=1)
+    row = grown[past.argmax()] if past.any() else grown.max(axis=0)
+    return epoch, names[int(row.argmax())]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -221,6 +277,12 @@ def advance_runs(protocol: Protocol, placed: devices.Layout, numbers: Mapping, d
         return advance(protocol, numbers, data, run._replace(key=key), epochs)
 
     return devices.over_runs(some_epochs, placed)((data, epochs), runs.key, (numbers, runs._replace(key=())))
+
+
+def _program(protocol: Protocol, epoch: int) -> Protocol:
+    """The protocol of the epochs that follow: its interventions have all begun."""
+    begun = interventions.begun(protocol.interventions, epoch)
+    return protocol._replace(interventions=tuple(i._replace(epoch=0) for i in begun), evaluate_every=1)
 
 
 def stops(protocol: Protocol) -> list[int]:
@@ -269,13 +331,9 @@ def train(
     each, keys = jax.tree.map(lambda leaf: devices.padded(leaf, placed), (each, keys))
     data = devices.everywhere(data, placed)
 
-    def now(epoch):  # the program of the epochs that follow: its interventions have all begun
-        begun = interventions.begun(protocol.interventions, epoch)
-        return protocol._replace(interventions=tuple(i._replace(epoch=0) for i in begun), evaluate_every=1)
-
     if resumed is None:
         last = 0
-        runs, metrics = start_runs(now(-1), placed, each, data, keys)
+        runs, metrics = start_runs(_program(protocol, -1), placed, each, data, keys)
         yield 0, *devices.without_padding((runs, metrics), count, placed)
     else:
         last, runs = resumed
@@ -284,7 +342,7 @@ def train(
     for epoch, until in itertools.pairwise(stops(protocol)):
         if epoch < last:
             continue
-        program = now(epoch)
+        program = _program(protocol, epoch)
         runs = runs._replace(synapses=interventions.silenced(program.interventions, runs.synapses))
         runs, metrics = advance_runs(program, placed, each, data, runs, jnp.arange(epoch + 1, until + 1))
         yield until, *devices.without_padding((runs, metrics), count, placed)

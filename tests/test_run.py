@@ -48,6 +48,20 @@ def run(tmp_path, monkeypatch):
     return start
 
 
+def test_the_first_row_of_a_diverged_run_names_the_epoch_and_the_pathway(run):
+    arms = {"lost": lab.Arm("sgd", "", {}, {"rate_w": 1e6, "decay": 0.0}), "kept": lab.Arm("sgd")}
+    folder, _ = run(arms=arms, seeds=1, epochs=4, warmup_epochs=0, evaluate_every=2)
+    lost, kept = ([row for row in measured(folder) if row["arm"] == arm] for arm in arms)
+    named = [{name: row[name] for name in row if name.startswith("diverged")} for row in lost]
+    assert named == [
+        {"diverged": False},
+        {"diverged": True, "diverged_epoch": 1, "diverged_pathway": "w"},
+        {"diverged": True},
+    ]
+    assert all("diverged_epoch" not in row and not row["diverged"] for row in kept)
+    assert "lost, seed 0 diverged at epoch 1, W first" in lab.Results.read(folder).diverged_seeds()[0]
+
+
 def lines(folder):
     return (folder / records.METRICS).read_bytes().splitlines(keepends=True)
 

@@ -82,6 +82,12 @@ def test_the_markdown_compares_with_the_paper_and_names_what_diverged():
     assert "45,000 train, 5,000 val, 10,000 test" in text and "10.00 %" in text
 
 
+def test_a_diverged_run_is_named_with_its_own_epoch_and_pathway_where_the_row_has_them():
+    known = row(2, 4, None) | {"diverged_epoch": 3, "diverged_pathway": "w_bar"}
+    found = results([row(2, 6, None), known]).diverged_seeds()
+    assert found == ["cifar10, SAM, seed 2 diverged at epoch 3, W̄ first"]
+
+
 def test_the_papers_number_stands_beside_the_measure_it_is_read_as():
     chest = [row(0, 1, 0.95, dataset="chestmnist", test_auc=0.7, train_auc=0.8, val_auc=0.75)]
     (accuracy,), (auc,) = tables.summarise(results(chest)), tables.summarise(results(chest), "auc")

@@ -9,7 +9,7 @@ import pytest
 from stepping import some
 
 import sam_jax as sj
-from sam_jax import inputs, losses, training
+from sam_jax import inputs, interventions, losses, training
 from sam_jax.data import datasets
 
 
@@ -203,6 +203,36 @@ def test_a_run_that_diverges_between_evaluations_is_frozen_before_the_epoch_in_w
     assert same(seldom[4][0], often[4][0])
     second = [jax.tree.map(lambda leaf: leaf[1], often[epoch][0]) for epoch in (lost.index(True) - 1, 4)]
     assert same(*second) and not same(often[0][0].w[0][1], second[0].w[0])
+
+
+TOO_HIGH = {"w": 3e5, "w_bar": 3e6, "v": 1e10, "v_bar": 1e10}  # though warm-up makes it harmless in the first epoch
+
+
+@pytest.mark.parametrize("pathway", some(TOO_HIGH, ("w_bar",)))
+def test_a_diverged_run_tells_its_epoch_and_the_pathway_that_blew_up_first(pathway):
+    """The only one whose rate is far too high, however seldom one looks."""
+    data = inputs.place(images())
+    given = numbers("sam", **{f"rate_{pathway}": TOO_HIGH[pathway]}, decay=0.0)
+    found = []
+    for every in (1, 4):
+        fixed = protocol("sam", epochs=4, warmup_epochs=3e4, evaluate_every=every)
+        for epoch, runs, _ in training.train(fixed, given, data, [0]):
+            if runs.diverged[0]:
+                one = jax.tree.map(lambda leaf: leaf[0], runs)
+                found.append((epoch, *training.first_to_diverge(fixed, given, data, one, epoch)))
+                break
+    (looked, epoch, first), (_, same_epoch, same_first) = found
+    assert 1 < looked == epoch == same_epoch and first == same_first == pathway
+
+
+def test_an_intervention_holds_when_a_diverged_epoch_is_gone_through_again():
+    """V is silent, so that of two rates that are far too high only that of W matters."""
+    data = inputs.place(images())
+    given = numbers("sam", rate_v=1e7, rate_w=1e7, decay=0.0)
+    fixed = protocol("sam", epochs=2)._replace(interventions=(interventions.Intervention("lesion", "v", 0),))
+    *_, (epoch, runs, _) = training.train(fixed, given, data, [0])
+    one = jax.tree.map(lambda leaf: leaf[0], runs)
+    assert one.diverged and training.first_to_diverge(fixed, given, data, one, epoch) == (1, "w")
 
 
 def test_a_second_run_compiles_nothing_new():

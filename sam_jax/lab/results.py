@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sam_jax.circuit import SYMBOLS
 from sam_jax.lab import records, statistics
 
 
@@ -86,13 +87,17 @@ class Results(NamedTuple):
         return f" ({sum(ends.values())} of {len(ends)} diverged)" if any(ends.values()) else ""
 
     def diverged_seeds(self, dataset: str | None = None, arm: str | None = None) -> list[str]:
-        """A line for each run that diverged, with its epoch: `cifar10, SAM, seed 3 diverged at epoch 7`."""
-        first: dict[tuple, int] = {}
-        for row in self.rows:
+        """A line for each run that diverged: `cifar10, SAM, seed 3 diverged at epoch 7, V̄ first`."""
+        first: dict[tuple, dict] = {}
+        for row in sorted(self.rows, key=lambda row: row["epoch"]):
             if row["diverged"] and dataset in (None, row["dataset"]) and arm in (None, row["arm"]):
-                run = records.run_of(row)
-                first[run] = min(row["epoch"], first.get(run, row["epoch"]))
-        return [f"{d}, {self.title(a)}, seed {s} diverged at epoch {e}" for (d, a, s), e in first.items()]
+                first.setdefault(records.run_of(row), row)
+        lines = []
+        for (name, arm, seed), row in first.items():  # older folders do not say where
+            where = f", {SYMBOLS[row['diverged_pathway']]} first" if "diverged_pathway" in row else ""
+            epoch = row.get("diverged_epoch", row["epoch"])
+            lines.append(f"{name}, {self.title(arm)}, seed {seed} diverged at epoch {epoch}{where}")
+        return lines
 
     def setting(self, dataset: str, but: tuple[str, ...] = ()) -> str:
         """`cifar10 (45,000 training images), 30 epochs, 5 seeds`, and any recipe and --rate_factor of the run."""

@@ -262,10 +262,11 @@ def train_job(
     Raises:
       Interrupted: a signal has asked to stop; the state of these runs is kept.
     """
-    start, before, resumed = time.perf_counter(), 0, None
+    start, before, resumed, lost = time.perf_counter(), 0, None, np.zeros(len(seeds), bool)
     if checkpoint is not None:
         before = checkpoint.epoch
         resumed = before, checkpoints.restore(checkpoint, seeds, job, data)
+        lost = np.array(resumed[1].diverged)
     saved = start
     labels = {split: np.asarray(data.splits[split].labels) for split in data.splits}
     measure = jax.jit(lambda synapses, data: probe(job, data, synapses))
@@ -277,9 +278,14 @@ def train_job(
             row = {"dataset": job.dataset.name, "arm": job.name, "seed": seed, "epoch": epoch}
             row |= {"diverged": bool(diverged[i]), "seconds": seconds}
             row |= measured(metrics, i, bool(diverged[i]), labels if job.protocol.auc else {})
+            if diverged[i] and not lost[i]:
+                one = jax.tree.map(operator.itemgetter(i), runs)
+                where = training.first_to_diverge(job.protocol, job.numbers, data, one, epoch)
+                row |= dict(zip(("diverged_epoch", "diverged_pathway"), where, strict=True))
             probed = measure(jax.tree.map(operator.itemgetter(i), synapses), data)
             rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
         records.append(folder, rows, processes.part())
+        lost = diverged
         on_epochs((epoch - before) * len(seeds))
         due = time.perf_counter() - saved >= 60 * options.checkpoint_every
         if epoch < job.protocol.epochs and processes.part() is None and (due or stop.signal):
