@@ -166,7 +166,7 @@ def test_a_signal_ends_the_epoch_saves_and_says_how_to_go_on(number, run, capsys
     monkeypatch.undo()
     assert ended.value.code == 128 + number
     text = capsys.readouterr().err
-    assert "finishing this epoch, then saving; once more stops at once" in text
+    assert "finishing what is being trained, then saving; once more stops at once" in text
     assert "interrupted; what is done is in" in text and "goes on" in text
     assert handlers == [signal.getsignal(number) for number in interruption.SIGNALS]
     parts, begun = run("parts")

@@ -12,8 +12,9 @@ import sam_jax as sj
 from sam_jax import footprint, inputs, training
 from sam_jax.data import datasets
 from sam_jax.experiments import search
-from sam_jax.lab import arms, flags
+from sam_jax.lab import arms, flags, interruption
 from sam_jax.lab import search as lab_search
+from sam_jax.lab import trials as lab_trials
 
 SEARCH = pathlib.Path(__file__).parent.parent / "experiments" / "search.py"
 FLAGS = (
@@ -71,10 +72,12 @@ def test_the_winners_are_flagfiles_of_the_best_trial_of_the_last_factors(searche
 
 @pytest.mark.slow
 def test_an_interrupted_search_goes_on_where_it_was(searched):
+    """After the first two of a rung's trials, in the middle of a line."""
     cwd, given = searched
     path, before = cwd / "out" / "metrics.jsonl", rows(cwd)
-    kept = [row for row in before if row["dataset"] == "one"]
-    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    rung = [row for row in before if (row["arm"], row["stage"]) == ("sam", "rung 0")]
+    kept = before[: before.index(rung[4])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept) + json.dumps(rung[4])[:30])
     assert run(*given, cwd=cwd).returncode == 0
     after = rows(cwd)
     assert after[: len(kept)] == kept  # not computed again: their times are the same
@@ -148,7 +151,7 @@ def test_many_trials_at_once_are_the_single_runs_in_one_program(digits):
     job, (_, data) = job_of(digits, "sam", "--batch_size=100", epochs=3, evaluate_every=3), digits
     trials = [{"rate_w": rate, "scale_w": 1.3} for rate in (0.1, 0.4, 1e6)]
     before = training.advance_runs._cache_size()
-    found = lab_search.trials_at_once(job, trials, data, [3, 4])
+    found = lab_trials.trials_at_once(job, trials, data, [3, 4])
     assert training.advance_runs._cache_size() == before + 1
     for trial, results in zip(trials, found, strict=True):
         for seed, result in zip((3, 4), results, strict=True):
@@ -163,13 +166,18 @@ def test_many_trials_at_once_are_the_single_runs_in_one_program(digits):
 def test_trials_in_chunks_are_the_trials_at_once(digits, monkeypatch):
     job, (_, data) = job_of(digits, "sgd", epochs=2), digits
     trials = [{"rate_w": rate} for rate in (0.01, 0.1, 0.3, 0.5, 0.6)]
-    together = lab_search.trials_at_once(job, trials, data, [0, 1])
+    together = lab_trials.trials_at_once(job, trials, data, [0, 1])
     counts, plain = [], training.train
     monkeypatch.setattr(training, "train", lambda p, n, d, seeds: counts.append(len(seeds)) or plain(p, n, d, seeds))
     needed = job.need()
     monkeypatch.setattr(footprint, "free", lambda: int(2.5 * needed.run / footprint.SHARE))
-    assert lab_search.trials_at_once(job, trials, data, [0, 1]) == together
-    assert counts == [4, 4, 2]  # two runs on each of two devices
+    for backend, expected in (("gpu", [4, 4, 2]), ("cpu", [2] * 5)):  # two runs on each of two devices, or one
+        counts.clear()
+        with monkeypatch.context() as only:
+            only.setattr(lab_trials.jax, "default_backend", lambda: backend)
+            places = lab_trials.parts(job, 5, 2)
+        found = [lab_trials.trials_at_once(job, [trials[i] for i in part], data, [0, 1]) for part in places]
+        assert sum(found, []) == together and counts == expected
 
 
 def test_a_diverged_seed_counts_as_chance():
@@ -190,17 +198,17 @@ def test_a_process_that_is_ahead_takes_no_trial_from_the_others(monkeypatch, tmp
     protocol = {"epochs": 0, "warmup_epochs": 0.0, "evaluate_every": 0}
     job = arms.settle(experiment_options, dataset, "sgd", arms.Arm("sgd", protocol=protocol))
     data = inputs.Data({"train": None, "val": None}, None, None)
-    one = lab_search.Search(tmp_path, job, data, seeds=1, measure="accuracy", chance=10.0)
+    one = lab_search.Search(tmp_path, job, data, seeds=1, measure="accuracy", chance=10.0, stop=interruption.Asked())
     result = {"val_accuracy": 0.5, "diverged": False}
     common = {"dataset": "digits", "arm": "sgd", "stage": "rung 0", "seed": 0}
     one.rows = [common | result | {"trial": trial} for trial in (1, 3)]
     trials, trained = [{"rate_w": float(place)} for place in range(5)], []
 
-    def train(job, given, data, seeds):
+    def train(job, given, data, seeds, stop):
         trained.extend(trial["rate_w"] for trial in given)
-        return [[result] for _ in given]
+        yield range(len(given)), [[result] for _ in given]
 
-    monkeypatch.setattr(lab_search, "trials_at_once", train)
+    monkeypatch.setattr(lab_search, "in_parts", train)
     monkeypatch.setattr(lab_search.processes, "share", lambda items: items[0::2])
     monkeypatch.setattr(lab_search.processes, "wait", lambda ready: None)
     monkeypatch.setattr(lab_search, "score", lambda rows, measure, chance: 0.0)

@@ -1,6 +1,10 @@
 """`--tune`: all rules have the same factors on validation images; what is chosen is used, told, not chosen twice."""
 
 import json
+import os
+import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +12,7 @@ import pytest
 import sam_jax as sj
 from sam_jax import lab
 from sam_jax.experiments import table1
-from sam_jax.lab import flags, records, tune
+from sam_jax.lab import flags, records, trials, tune
 from sam_jax.lab.run import plan, unsearched
 
 SMALL = ("--rules=sgd,kp", "--epochs=3", "--seeds=2", "--hidden_widths=9", "--batch_size=100")
@@ -20,11 +24,12 @@ def chooses(monkeypatch):
     asked = []
     best = {"sgd": [0.1, 0.2, 0.3, 0.4, 0.5, 0.1], "kp": [0.3, 0.6, 0.6, 0.1, 0.1, 0.1]}
 
-    def trials_at_once(job, trials, data, seeds):
+    def in_parts(job, trials, data, seeds, stop):
         asked.append((job, trials, set(data.splits), seeds))
-        return [[{"diverged": False, "val_accuracy": value}] * len(seeds) for value in best[job.rule.name]]
+        found = [[{"diverged": False, "val_accuracy": value}] * len(seeds) for value in best[job.rule.name]]
+        yield range(len(trials)), found
 
-    monkeypatch.setattr(tune, "trials_at_once", trials_at_once)
+    monkeypatch.setattr(tune, "in_parts", in_parts)
     return asked
 
 
@@ -63,6 +68,37 @@ def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(choo
     assert not chooses and (tmp_path / "out" / "metrics.jsonl").read_bytes() == before
     with pytest.raises(SystemExit, match=r"digits, sgd whose numbers\.rate_w is 0\.4, now 0\.1"):
         main(tmp_path / "out")
+
+
+def test_a_choice_that_was_stopped_goes_on_with_the_trials_that_are_missing(tmp_path, monkeypatch):
+    """A signal while the second of six factors is tried: two are kept, and a line that was cut short is not read."""
+    trained, plain = [], trials.trials_at_once
+
+    def spy(job, given, data, seeds):
+        trained.append(len(given))
+        if len(trained) == 2 and (tmp_path / "parts").exists():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)  # for the thread that listens
+        return plain(job, given, data, seeds)
+
+    monkeypatch.setattr(trials, "trials_at_once", spy)
+    monkeypatch.setattr(trials, "parts", lambda job, count, seeds: [range(i, i + 1) for i in range(count)])
+    main(tmp_path / "whole", "--rules=sgd", "--tune")
+    assert trained == [1] * 6
+    trained.clear()
+    with pytest.raises(SystemExit) as ended:
+        main(tmp_path / "parts", "--rules=sgd", "--tune")
+    assert ended.value.code == 128 + signal.SIGTERM and trained == [1] * 2
+    tried = tmp_path / "parts" / records.TUNING
+    tried.write_text(tried.read_text() + '{"of": "')
+    (tmp_path / "other").mkdir()
+    shutil.copy(tried, tmp_path / "other")
+    main(tmp_path / "parts", "--rules=sgd", "--tune")
+    assert trained == [1] * 6 and not tried.exists()
+    whole, parts = (records.read(tmp_path / name)[0]["tuned"] for name in ("whole", "parts"))
+    assert whole == parts
+    main(tmp_path / "other", "--rules=sgd", "--tune", "--epochs=4")  # of these, nothing is there
+    assert trained == [1] * 12
 
 
 def test_a_set_without_searched_numbers_says_so_and_names_tune():

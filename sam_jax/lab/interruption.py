@@ -48,7 +48,7 @@ def asked() -> Iterator[Asked]:
                 os.write(2, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
                 os._exit(128 + number[0])
             stop.signal = number[0]
-            print("\nfinishing this epoch, then saving; once more stops at once", file=sys.stderr)
+            print("\nfinishing what is being trained, then saving; once more stops at once", file=sys.stderr)
 
     heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: None) for number in heard}

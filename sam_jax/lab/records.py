@@ -26,6 +26,7 @@ import sam_jax
 
 PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
 MANIFEST, METRICS, PARTS, LOCK = "manifest.json", "metrics.jsonl", "metrics.*.jsonl", ".lock"
+TUNING = "tuning.jsonl"  # what `--tune` has tried, until the manifest has what it chose
 IDENTITY = ("dataset", "arm", "seed", "epoch", "stage", "trial")  # of a row: those that it has
 
 
@@ -72,7 +73,7 @@ def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, 
         `numerics`, a search's `stages`.
     """
     folder = pathlib.Path(folder)
-    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}):
+    if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, TUNING}):
         return
     if cells is None or not (folder / MANIFEST).is_file():
         raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
@@ -143,6 +144,7 @@ def open_run(
         _add(manifest.setdefault(name, {}), value)
     write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
     if kind == "search":
+        _replace_rows(folder, rows)  # without a line that was cut short
         return
     done = finished(manifest, rows)
     epochs = kept or {}
@@ -201,13 +203,22 @@ def replace_whole(path: pathlib.Path, content: str) -> None:
 
 def append(folder: str | os.PathLike, rows: Iterable[dict], part: int | None = None) -> None:
     """Appends rows to `metrics.jsonl`, or to a process's own part of it; a number that is not finite becomes null."""
-    path = pathlib.Path(folder) / (METRICS if part is None else PARTS.replace("*", str(part)))
+    write_lines(pathlib.Path(folder) / (METRICS if part is None else PARTS.replace("*", str(part))), rows)
+
+
+def write_lines(path: pathlib.Path, rows: Iterable[dict]) -> None:
+    """Appends rows to a file, each as a line of JSON."""
     with open(path, "a", encoding="utf-8") as file:
         file.writelines(map(_line, rows))
 
 
 def _line(row):
     return json.dumps(_with_nulls(row), allow_nan=False) + "\n"
+
+
+def whole_lines(path: pathlib.Path) -> list[str]:
+    """A file's lines, but for a last one that an interruption cut short."""
+    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
 
 
 def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
@@ -222,16 +233,33 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
     for name in (MANIFEST, METRICS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
-    files = (folder / METRICS, *sorted(folder.glob(PARTS)))
-    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
     rows: dict[Any, dict] = {}
-    for line in dict.fromkeys(line for line in lines if line.endswith("\n")):
+    for line in dict.fromkeys(_every_line(folder)):
         row = json.loads(line)
         held = rows.setdefault(tuple(row.get(name) for name in IDENTITY) if "arm" in row else line, row)
         if held | {"seconds": 0} != row | {"seconds": 0}:
             what = ", ".join(f"{name} {row[name]}" for name in IDENTITY if name in row)
             warnings.warn(f"{folder} has two rows of {what}: the second is left out", stacklevel=2)
     return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), list(rows.values())
+
+
+def _every_line(folder):
+    while True:
+        try:
+            return [line for path in (folder / METRICS, *sorted(folder.glob(PARTS))) for line in whole_lines(path)]
+        except FileNotFoundError:  # process 0 has brought a part into METRICS meanwhile
+            if not (folder / METRICS).is_file():
+                raise
+
+
+def numerics(precision: str) -> dict:
+    """What changes every number of a run, whatever the arm: a folder is not continued under another."""
+    config: Any = jax.config  # whose attributes no type checker sees
+    return {
+        "precision": precision,
+        "x64": bool(config.jax_enable_x64),
+        "prng": str(config.jax_default_prng_impl),
+    }
 
 
 def environment() -> dict:

@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -85,6 +84,8 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         with flags.one_line_errors(f"{experiment.name}.py"):
             jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
             open_folder(folder, experiment, options, "experiment", jobs, tuned=chosen)
+            if processes.first():
+                (folder / records.TUNING).unlink(missing_ok=True)
     train(jobs, folder, experiment, options)
     if experiment.more is not None and processes.first():
         experiment.more(options, folder, loaded)
@@ -158,16 +159,6 @@ def tell(lines: list[str]) -> None:
         print(*lines, sep="\n", file=sys.stderr)
 
 
-def numerics(options: Options) -> dict:
-    """What changes every number of a run, whatever the arm: a folder is not continued under another."""
-    config: Any = jax.config  # whose attributes no type checker sees
-    return {
-        "precision": options.precision,
-        "x64": bool(config.jax_enable_x64),
-        "prng": str(config.jax_default_prng_impl),
-    }
-
-
 def open_folder(folder, experiment: Experiment, options: Options, kind: str, jobs: list[Job], **more) -> None:
     """Opens the folder for all processes, its manifest holding the jobs, the flags and the data sets' facts.
 
@@ -185,7 +176,7 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
         cells.setdefault(job.dataset.name, {})[job.name] = job.describe()
     for dataset in {id(job.dataset): job.dataset for job in jobs}.values():
         data[dataset.name] = facts(dataset, experiment, cells[dataset.name])
-    fixed = {"numerics": numerics(options), **more}
+    fixed = {"numerics": records.numerics(options.precision), **more}
     records.check(folder, kind, cells, **fixed)
     _check_images(folder, data)
     processes.meet("checked")

@@ -21,11 +21,11 @@ import numpy as np
 from scipy.stats import qmc
 
 from sam_jax import inputs
-from sam_jax.lab import flags, processes, records
+from sam_jax.lab import flags, interruption, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
 from sam_jax.lab.run import check_memory, open_folder, progress, tell
-from sam_jax.lab.trials import for_choosing, score, trials_at_once
+from sam_jax.lab.trials import for_choosing, in_parts, score
 from sam_jax.rule import Rule
 
 KEEP = 4  # a quarter of a rung's trials goes on
@@ -95,9 +95,18 @@ def _epochs(texts) -> list[int]:
 class Search:
     """The rows of a search's folder, and the stages that are still to be run for a rule on a data set."""
 
-    def __init__(self, folder: pathlib.Path, job: Job, data: inputs.Data, seeds: int, measure: str, chance: float):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        job: Job,
+        data: inputs.Data,
+        seeds: int,
+        measure: str,
+        chance: float,
+        stop: interruption.Asked,
+    ):
         self.folder, self.job, self.data, self.seeds = folder, job, data, seeds
-        self.measure, self.chance = measure, chance
+        self.measure, self.chance, self.stop = measure, chance, stop
         self.rows = records.read(folder)[1]
 
     def stage(self, stage: str, trials: list[dict], epochs: int) -> list[float]:
@@ -110,17 +119,17 @@ class Search:
         if places := [place for place in missing if place in mine]:
             short = job.protocol._replace(epochs=epochs, evaluate_every=epochs, warmup_epochs=min(2.0, epochs / 3))
             start, seeds = time.perf_counter(), list(range(self.seeds))
-            found = trials_at_once(
-                job._replace(protocol=short), [trials[p] for p in places], for_choosing(self.data), seeds
-            )
-            seconds = round((time.perf_counter() - start) / (len(places) * self.seeds), 4)
-            common = {"images": len(job.dataset.train.images), "epochs": epochs, "seconds": seconds}
-            rows = [
-                {**key, **common, "trial": place, "seed": seed, **result, "numbers": trials[place]}
-                for place, results in zip(places, found, strict=True)
-                for seed, result in enumerate(results)
-            ]
-            records.append(self.folder, rows, processes.part())
+            asked = [trials[place] for place in places]
+            for part, found in in_parts(job._replace(protocol=short), asked, for_choosing(self.data), seeds, self.stop):
+                seconds = round((time.perf_counter() - start) / (len(part) * self.seeds), 4)
+                common = {"images": len(job.dataset.train.images), "epochs": epochs, "seconds": seconds}
+                rows = [
+                    {**key, **common, "trial": places[i], "seed": seed, **result, "numbers": asked[i]}
+                    for i, results in zip(part, found, strict=True)
+                    for seed, result in enumerate(results)
+                ]
+                records.append(self.folder, rows, processes.part())
+                start = time.perf_counter()
         if missing:
             processes.wait(lambda: self.has(key, len(trials)))
         return [score(self.of(key, place), self.measure, self.chance) for place in range(len(trials))]
@@ -174,7 +183,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         needs = check_memory(list(jobs.values()))
         open_folder(folder, experiment, options, "search", list(jobs.values()), stages=stages)
     tell(needs)
-    with jax.default_matmul_precision(options.precision), progress() as bar:
+    with jax.default_matmul_precision(options.precision), interruption.asked() as stop, progress() as bar:
         task = bar.add_task("", total=len(options.rules) * (len(own.rungs) + len(loaded)))
         winners: dict[str, dict] = {}
         for dataset in loaded:
@@ -182,7 +191,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
             judged = known["measure"], known["chance"][known["measure"]]
             for rule in options.rules:
                 bar.update(task, description=f"{dataset.name}: {rule.title}")
-                search = Search(folder, jobs[dataset.name, rule.name], data, options.seeds, *judged)
+                search = Search(folder, jobs[dataset.name, rule.name], data, options.seeds, *judged, stop)
                 if rule.name not in winners:
                     winners[rule.name] = search.ratios(own, lambda: bar.advance(task))
                 search.factors(own, winners[rule.name])

@@ -1,9 +1,13 @@
 """Many settings of one rule at once, and what each is worth on the validation split."""
 
+import math
+from collections.abc import Iterator
+
 import jax
 import numpy as np
 
 from sam_jax import footprint, inputs, losses, training
+from sam_jax.lab import interruption
 from sam_jax.lab.arms import Job
 
 
@@ -12,16 +16,38 @@ def for_choosing(data: inputs.Data) -> inputs.Data:
     return data._replace(splits={split: data.splits[split] for split in ("train", "val")})
 
 
+def parts(job: Job, trials: int, seeds: int) -> list[range]:
+    """The places of so many trials, in as few programs as the devices' memory allows.
+
+    On a CPU, which trains its runs one after the other, as many as give each device one: what is done can be kept.
+    """
+    fit, devices = 1, jax.local_device_count()
+    if jax.default_backend() != "cpu":
+        fit = footprint.at_once(job.need()._replace(shared=0), trials * seeds, footprint.free())
+    most = max(1, fit * devices // seeds)
+    return [range(first, min(first + most, trials)) for first in range(0, trials, most)]
+
+
+def in_parts(
+    job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int], stop: interruption.Asked
+) -> Iterator[tuple[range, list[list[dict]]]]:
+    """`trials_at_once`, part by part: (the places, their results) as they come.
+
+    Raises:
+      Interrupted: a signal has asked to stop, and parts are missing.
+    """
+    for places in parts(job, len(trials), len(seeds)):
+        if stop.signal:
+            raise interruption.Interrupted(stop.signal)
+        yield places, trials_at_once(job, [trials[place] for place in places], data, seeds)
+
+
 def trials_at_once(job: Job, trials: list[dict[str, float]], data: inputs.Data, seeds: list[int]) -> list[list[dict]]:
-    """Trains every trial with every seed in one compiled program, or in as few as the devices' memory allows.
+    """Trains every trial with every seed in one compiled program.
 
     Returns, for each trial and seed, the last epoch's measures on every split of `data` (`val_accuracy`, ...,
     `val_auc` where the job has it) and `diverged`; a diverged run has None for each.
     """
-    fit = footprint.at_once(job.need()._replace(shared=0), len(trials) * len(seeds), footprint.free())
-    most = max(1, fit * jax.local_device_count() // len(seeds))
-    if len(trials) > most:
-        return trials_at_once(job, trials[:most], data, seeds) + trials_at_once(job, trials[most:], data, seeds)
     settled = [job.rule.settle(trial) for trial in trials]
     each = {name: np.repeat(np.array([one[name] for one in settled], float), len(seeds)) for name in settled[0]}
     *_, (_, runs, metrics) = training.train(job.protocol, each, data, list(seeds) * len(trials))

@@ -1,20 +1,22 @@
 """`--tune`: an overall factor for each rule and data set, as the paper chose one for each task.
 
-Every rule has the same FACTORS, in runs of a third of the epochs with two seeds, all of a rule's in one program; the
-best mean on the validation split counts, a diverged seed at chance. The test split has no part. What the folder
-has already is not chosen again.
+Every rule has the same FACTORS, in runs of a third of the epochs with two seeds; the best mean on the validation split
+counts, a diverged seed at chance. The test split has no part. What the folder has already is not chosen again, and
+what an interruption left of the runs in `tuning.jsonl` is not trained again.
 """
 
+import hashlib
+import json
 import math
 import pathlib
 
 import jax
 
 from sam_jax import inputs
-from sam_jax.lab import records
-from sam_jax.lab.arms import Arm, Experiment, facts, settle
+from sam_jax.lab import interruption, processes, records
+from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Options
-from sam_jax.lab.trials import for_choosing, score, trials_at_once
+from sam_jax.lab.trials import for_choosing, in_parts, score
 from sam_jax.rule import Rule
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -43,8 +45,8 @@ def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded:
             job = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
             given = options.chosen(rule, dataset.name)
             trials = [options.scaled(rule, given, options.rate_factor * factor) for factor in FACTORS]
-            with jax.default_matmul_precision(options.precision):
-                results = trials_at_once(job, trials, data, list(range(SEEDS)))
+            with jax.default_matmul_precision(options.precision), interruption.asked() as stop:
+                results = _results(folder, job, trials, data, records.numerics(options.precision), stop)
             scores = [round(score(rows, measure, said["chance"][measure]), 4) for rows in results]
             known[rule.name] = {
                 "factor": FACTORS[scores.index(max(scores))],
@@ -53,6 +55,27 @@ def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded:
                 "scores": dict(zip(map(str, FACTORS), scores, strict=True)),
             }
     return found
+
+
+def _results(folder, job: Job, trials: list[dict], data: inputs.Data, numerics: dict, stop) -> list[list[dict]]:
+    """Of each trial and seed; what is not in the folder is trained, and kept there as it comes."""
+    exactly = {"job": job.describe(), "trials": trials, "images": job.dataset.checksums(), "numerics": numerics}
+    mark = hashlib.sha256(json.dumps(exactly, sort_keys=True).encode()).hexdigest()
+    path, found = folder / records.TUNING, {}
+    if path.is_file():
+        lines = records.whole_lines(path)
+        if processes.first():
+            records.replace_whole(path, "".join(lines))  # before more is appended to a line that was cut short
+        found = {row["trial"]: row["results"] for row in map(json.loads, lines) if row["of"] == mark}
+    missing = [place for place in range(len(trials)) if place not in found]
+    for part, results in in_parts(job, [trials[place] for place in missing], data, list(range(SEEDS)), stop):
+        new = {missing[i]: one for i, one in zip(part, results, strict=True)}
+        found |= new
+        if processes.first():
+            records.write_lines(path, [{"of": mark, "trial": place, "results": one} for place, one in new.items()])
+    if stop.signal:
+        raise interruption.Interrupted(stop.signal)
+    return [found[place] for place in range(len(trials))]
 
 
 def factors_of(tuned: dict) -> dict[tuple[str, str], float]:
