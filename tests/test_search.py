@@ -171,13 +171,11 @@ def test_trials_in_chunks_are_the_trials_at_once(digits, monkeypatch):
     monkeypatch.setattr(training, "train", lambda p, n, d, seeds: counts.append(len(seeds)) or plain(p, n, d, seeds))
     needed = job.need()
     monkeypatch.setattr(footprint, "free", lambda: int(2.5 * needed.run / footprint.SHARE))
-    for backend, expected in (("gpu", [4, 4, 2]), ("cpu", [2] * 5)):  # two runs on each of two devices, or one
-        counts.clear()
-        with monkeypatch.context() as only:
-            only.setattr(lab_trials.jax, "default_backend", lambda: backend)
-            places = lab_trials.parts(job, 5, 2)
-        found = [lab_trials.trials_at_once(job, [trials[i] for i in part], data, [0, 1]) for part in places]
-        assert sum(found, []) == together and counts == expected
+    found = [one for _, part in lab_trials.in_parts(job, trials, data, [0, 1], interruption.Asked()) for one in part]
+    assert found == together and counts == [2] * 5  # a run on each of two devices
+    with monkeypatch.context() as only:
+        only.setattr(lab_trials.jax, "default_backend", lambda: "gpu")
+        assert list(map(len, lab_trials.parts(job, 5, 2))) == [2, 2, 1]  # two runs on each
 
 
 def test_a_diverged_seed_counts_as_chance():

@@ -12,7 +12,8 @@ import pytest
 import sam_jax as sj
 from sam_jax import lab
 from sam_jax.experiments import table1
-from sam_jax.lab import flags, records, trials, tune
+from sam_jax.lab import flags, records, tune
+from sam_jax.lab import trials as lab_trials
 from sam_jax.lab.run import plan, unsearched
 
 SMALL = ("--rules=sgd,kp", "--epochs=3", "--seeds=2", "--hidden_widths=9", "--batch_size=100")
@@ -72,7 +73,7 @@ def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(choo
 
 def test_a_choice_that_was_stopped_goes_on_with_the_trials_that_are_missing(tmp_path, monkeypatch):
     """A signal while the second of six factors is tried: two are kept, and a line that was cut short is not read."""
-    trained, plain = [], trials.trials_at_once
+    trained, plain = [], lab_trials.trials_at_once
 
     def spy(job, given, data, seeds):
         trained.append(len(given))
@@ -81,8 +82,8 @@ def test_a_choice_that_was_stopped_goes_on_with_the_trials_that_are_missing(tmp_
             time.sleep(0.3)  # for the thread that listens
         return plain(job, given, data, seeds)
 
-    monkeypatch.setattr(trials, "trials_at_once", spy)
-    monkeypatch.setattr(trials, "parts", lambda job, count, seeds: [range(i, i + 1) for i in range(count)])
+    monkeypatch.setattr(lab_trials, "trials_at_once", spy)
+    monkeypatch.setattr(lab_trials, "parts", lambda job, count, seeds: [range(i, i + 1) for i in range(count)])
     main(tmp_path / "whole", "--rules=sgd", "--tune")
     assert trained == [1] * 6
     trained.clear()

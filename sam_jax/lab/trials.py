@@ -1,6 +1,5 @@
 """Many settings of one rule at once, and what each is worth on the validation split."""
 
-import math
 from collections.abc import Iterator
 
 import jax
