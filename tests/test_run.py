@@ -1,13 +1,16 @@
 """Runs and their folder: what is there is not computed again, and stopping and going on gives what one go gives."""
 
 import json
+import os
+import subprocess
+import sys
 
 import official_files as files
 import pytest
 
 import sam_jax as sj
 from sam_jax import interventions, lab, training
-from sam_jax.lab import flags, records
+from sam_jax.lab import flags, processes, records
 
 ARMS = {
     "sgd": lab.Arm("sgd"),
@@ -60,6 +63,18 @@ def test_the_first_row_of_a_diverged_run_names_the_epoch_and_the_pathway(run):
     ]
     assert all("diverged_epoch" not in row and not row["diverged"] for row in kept)
     assert "lost, seed 0 diverged at epoch 1, W first" in lab.Results.read(folder).diverged_seeds()[0]
+
+
+def test_a_deterministic_run_tells_xla_and_is_not_continued_as_another(run, monkeypatch):
+    """XLA reads the variable before its first program, and ends a process whose variable it does not know."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
+    folder, _ = run(epochs=1, deterministic="true")
+    assert os.environ["XLA_FLAGS"].split() == ["--xla_force_host_platform_device_count=1", processes.DETERMINISTIC]
+    known = "import jax; jax.jit(lambda x: x + 1)(1)"
+    assert subprocess.run([sys.executable, "-c", known], capture_output=True).returncode == 0
+    assert records.read(folder)[0]["numerics"]["deterministic"] is True
+    with pytest.raises(SystemExit, match="deterministic is True, now False"):
+        run(epochs=1)
 
 
 def lines(folder):

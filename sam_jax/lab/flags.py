@@ -84,6 +84,7 @@ class Options:
     save_synapses: bool
     checkpoint_every: float
     precision: str
+    deterministic: bool
     distributed: bool
     remake: str | None
     given: Mapping[str, float]
@@ -195,6 +196,8 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     every = "minutes between two checkpoints of what is being trained (0: one at each evaluation)"
     flags.DEFINE_float("checkpoint_every", 2.0, every, lower_bound=0, flag_values=values)
     one_of("precision", "highest", PRECISIONS, "of float32 products, where the device has several (a CPU has one)")
+    same = "have a GPU use only what gives the same bits each time, slower; a CPU does so anyway"
+    yes_or_no("deterministic", False, same)
     distributed = "share the runs out over the processes that SLURM, MPI or a cloud started; needs --out_dir"
     yes_or_no("distributed", False, distributed)
     text("remake", None, "make the tables and the figures of this run's folder again, and stop")

@@ -6,6 +6,7 @@ own in `--out_dir`, which all must be able to read and write; process 0 merges t
 are ended by JAX within two minutes, and the same command again does what is missing.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,15 +14,21 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
-def start(distributed: bool, out_dir: str | None) -> None:
+
+def start(options) -> None:
     """Joins the other processes, where there are any; before anything else is done with JAX.
+
+    Under --deterministic XLA compiles for a GPU only what sums in one order, and chooses no kernel by timing it.
 
     Raises:
       ValueError: --out_dir is not given, or JAX finds no processes to join, or not the device that it was told to use.
     """
-    if distributed:
-        _join(out_dir)
+    if options.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
+    if options.distributed:
+        _join(options.out_dir)
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:

@@ -252,11 +252,12 @@ def _every_line(folder):
                 raise
 
 
-def numerics(precision: str) -> dict:
+def numerics(options) -> dict:
     """What changes every number of a run, whatever the arm: a folder is not continued under another."""
     config: Any = jax.config  # whose attributes no type checker sees
     return {
-        "precision": precision,
+        "precision": options.precision,
+        "deterministic": options.deterministic,
         "x64": bool(config.jax_enable_x64),
         "prng": str(config.jax_default_prng_impl),
     }

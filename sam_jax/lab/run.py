@@ -45,7 +45,7 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
             if options.remake:
                 experiment.make(Results.read(pathlib.Path(options.remake).expanduser()))
                 return
-            processes.start(options.distributed, options.out_dir)
+            processes.start(options)
             options = dataclasses.replace(options, out_dir=str(options.folder()))
             if processes.first():  # for all processes of one run
                 held.enter_context(records.only_writer(options.folder()))
@@ -176,7 +176,7 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
         cells.setdefault(job.dataset.name, {})[job.name] = job.describe()
     for dataset in {id(job.dataset): job.dataset for job in jobs}.values():
         data[dataset.name] = facts(dataset, experiment, cells[dataset.name])
-    fixed = {"numerics": records.numerics(options.precision), **more}
+    fixed = {"numerics": records.numerics(options), **more}
     records.check(folder, kind, cells, **fixed)
     _check_images(folder, data)
     processes.meet("checked")

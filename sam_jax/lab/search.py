@@ -39,7 +39,7 @@ FLAGS = (
 READS = (  # the shared flags that a search reads: the rest is refused
     *("dataset", "rules", "train_images", "seeds", "batch_size", "hidden_widths", "downstream_widths", "activation"),
     *("pixels", "initial", "gated", "last_batch", "loss", "schedule", "decay_times_rate", "data_dir", "out_dir"),
-    *("precision", "distributed", "remake"),
+    *("precision", "deterministic", "distributed", "remake"),
 )
 
 

@@ -46,7 +46,7 @@ def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded:
             given = options.chosen(rule, dataset.name)
             trials = [options.scaled(rule, given, options.rate_factor * factor) for factor in FACTORS]
             with jax.default_matmul_precision(options.precision), interruption.asked() as stop:
-                results = _results(folder, job, trials, data, records.numerics(options.precision), stop)
+                results = _results(folder, job, trials, data, records.numerics(options), stop)
             scores = [round(score(rows, measure, said["chance"][measure]), 4) for rows in results]
             known[rule.name] = {
                 "factor": FACTORS[scores.index(max(scores))],
