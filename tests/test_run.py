@@ -2,15 +2,19 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 
+import jax.numpy as jnp
+import numpy as np
 import official_files as files
 import pytest
+from tensorboardX.proto import event_pb2
 
 import sam_jax as sj
 from sam_jax import interventions, lab, training
-from sam_jax.lab import flags, processes, records
+from sam_jax.lab import board, flags, processes, records
 
 ARMS = {
     "sgd": lab.Arm("sgd"),
@@ -75,6 +79,40 @@ def test_a_deterministic_run_tells_xla_and_is_not_continued_as_another(run, monk
     assert records.read(folder)[0]["numerics"]["deterministic"] is True
     with pytest.raises(SystemExit, match="deterministic is True, now False"):
         run(epochs=1)
+
+
+def test_tensorboard_shows_the_rows(run):
+    """What the events say, read without the library that wrote them, is what the rows say."""
+    probe = lambda job, data, synapses: {"norms": jnp.stack([jnp.linalg.norm(w) for w in synapses.w])}  # noqa: E731
+    folder, _ = run(arms={"V̄ frozen": lab.Arm("sgd")}, probe=probe, seeds=2, tensorboard="true")
+    rows = records.read(folder)[1]
+    names = sorted(path.name for path in (folder / board.FOLDER).iterdir())
+    assert len(names) == 2 and all(name.endswith(f"_seed{seed}") for seed, name in enumerate(names))
+    for seed, name in enumerate(names):
+        (path,) = (folder / board.FOLDER / name).iterdir()
+        shown, histograms = events(path)
+        for row in (row for row in rows if row["seed"] == seed):
+            assert np.isclose(shown["accuracy/test", row["epoch"]], row["test_accuracy"], rtol=1e-6)
+            assert np.isclose(shown["loss/train", row["epoch"]], row["train_loss"], rtol=1e-6)
+            for layer, norm in enumerate(row["norms"], 1):
+                assert np.isclose(shown[f"norms/layer_{layer}", row["epoch"]], norm, rtol=1e-6)
+            assert histograms["norms", row["epoch"]] == len(row["norms"])
+
+
+def events(path):
+    """{(tag, step): number} and {(tag, step): count of a histogram} of a file of TensorBoard events.
+
+    Its records are a length of 8 bytes, a checksum of 4, so many bytes, a checksum of 4.
+    """
+    content, scalars, histograms = path.read_bytes(), {}, {}
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        event = event_pb2.Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+        for value in event.summary.value:
+            kind = scalars if value.HasField("simple_value") else histograms
+            kind[value.tag, event.step] = value.simple_value or value.histo.num
+    return scalars, histograms
 
 
 def lines(folder):

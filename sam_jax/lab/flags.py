@@ -83,6 +83,7 @@ class Options:
     out_dir: str | None
     save_synapses: bool
     checkpoint_every: float
+    tensorboard: bool
     precision: str
     deterministic: bool
     distributed: bool
@@ -195,6 +196,7 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     yes_or_no("save_synapses", False, "also leave each arm's trained circuits, all seeds, for sj.restore")
     every = "minutes between two checkpoints of what is being trained (0: one at each evaluation)"
     flags.DEFINE_float("checkpoint_every", 2.0, every, lower_bound=0, flag_values=values)
+    yes_or_no("tensorboard", False, "also write every row for TensorBoard, into tensorboard/ of the folder")
     one_of("precision", "highest", PRECISIONS, "of float32 products, where the device has several (a CPU has one)")
     same = "have a GPU use only what gives the same bits each time, slower; a CPU does so anyway"
     yes_or_no("deterministic", False, same)

@@ -5,7 +5,6 @@ Runs that are in the folder already are not computed again.
 
 import contextlib
 import dataclasses
-import functools
 import operator
 import pathlib
 import signal
@@ -21,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sam_jax import footprint, inputs, training
 from sam_jax.lab import checkpoints, flags, interruption, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
+from sam_jax.lab.board import Board
 from sam_jax.lab.flags import Options
 from sam_jax.lab.results import Results
 from sam_jax.lab.trials import measured
@@ -213,7 +213,10 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
     total = sum(job.protocol.epochs * len(seeds) for job, seeds in zip(jobs, seeds_of, strict=True))
     past = sum(one.epoch * len(group) for groups in groups_of for group, one in groups if one is not None)
     placed: tuple = (None, None)
-    with jax.default_matmul_precision(options.precision), interruption.asked() as stop, progress() as bar:
+    with contextlib.ExitStack() as held:
+        held.enter_context(jax.default_matmul_precision(options.precision))
+        stop, bar = held.enter_context(interruption.asked()), held.enter_context(progress())
+        board = held.enter_context(Board(folder)) if options.tensorboard else None
         task = bar.add_task("", total=total, completed=past)
         for job, seeds, groups in zip(jobs, seeds_of, groups_of, strict=True):
             if not seeds:
@@ -224,11 +227,16 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
             # The images are on the device already.
             fit = footprint.at_once(job.need()._replace(shared=0), len(seeds), footprint.free())
             fit *= jax.local_device_count()
-            advance = functools.partial(bar.advance, task)
+
+            def told(rows, epochs, name=job.stem):
+                bar.advance(task, epochs * len(rows))
+                if board is not None:
+                    board.add(name, rows)
+
             for group, checkpoint in groups:
                 for first in range(0, len(group), fit):
                     some = group[first : first + fit]
-                    train_job(job, some, checkpoint, placed[1], folder, experiment.probe, options, advance, stop)
+                    train_job(job, some, checkpoint, placed[1], folder, experiment.probe, options, told, stop)
     processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
     if processes.first():
         checkpoints.tidy(folder, set(asked), [])
@@ -245,10 +253,12 @@ def train_job(
     folder: pathlib.Path,
     probe: Callable,
     options: Options,
-    on_epochs: Callable,
+    told: Callable,
     stop: interruption.Asked,
 ) -> None:
     """Trains a job's seeds, from a checkpoint on where there is one; appends a row for each seed and evaluation.
+
+    `told(rows, epochs)` is called with the rows of an evaluation and the epochs since the last one.
 
     Raises:
       Interrupted: a signal has asked to stop; the state of these runs is kept.
@@ -277,7 +287,7 @@ def train_job(
             rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
         records.append(folder, rows, processes.part())
         lost = diverged
-        on_epochs((epoch - before) * len(seeds))
+        told(rows, epoch - before)
         due = time.perf_counter() - saved >= 60 * options.checkpoint_every
         if epoch < job.protocol.epochs and processes.part() is None and (due or stop.signal):
             checkpoints.save(folder, job, seeds, epoch, runs)
