@@ -134,7 +134,8 @@ def files() -> dict[str, bytes]:
         "a member that leads outside": zipped(**{"../../train_images.npy": b"x"}),
         "a zip bomb": zipped(**{"train_images.npy": bytes(30_000_000)}),
         "flipped bytes": bytes(b ^ 0xFF for b in whole[:500]) + whole[500:],
-        "Keras' names": as_npz(x_train=x, y_train=labels, x_test=x, y_test=labels),
+        "Keras' names, one of them left out": as_npz(x_train=x, y_train=labels, x_test=x),
+        "Keras' names, flat images": as_npz(x_train=x.reshape(n, -1), y_train=labels, x_test=x, y_test=labels),
         "other names": as_npz(a=x, b=labels),
         "objects": as_npz(**images(train_labels=objects)),
     }

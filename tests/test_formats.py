@@ -27,8 +27,11 @@ def fails(call, *parts):
 
 def test_idx(tmp_path):
     train, test = files.examples(12, (5, 7, 1), 10), files.examples(4, (5, 7, 1), 10, seed=1)
-    arrays = formats.idx_gz(files.write_mnist(tmp_path, train, test))
-    assert_splits(arrays, train=train, test=test)
+    paths = files.write_mnist(tmp_path, train, test)
+    assert_splits(formats.idx(paths), train=train, test=test)
+    for path in paths:
+        path.write_bytes(gzip.decompress(path.read_bytes()))
+    assert_splits(formats.idx(paths), train=train, test=test)
 
 
 def test_cifar10_keeps_batches_in_order_and_rows_columns_channels_apart(tmp_path):
@@ -96,7 +99,31 @@ def test_npz_multi_label_and_no_channel_axis(tmp_path):
     assert_splits(formats.npz([path]), train=splits[0], val=splits[1], test=splits[2])
 
 
+def test_npz_with_keras_names(tmp_path):
+    train, test = (files.examples(n, (6, 4, 1), 3, seed=n) for n in (9, 5))
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=train[0][..., 0], y_train=train[1], x_test=test[0][..., 0], y_test=test[1])
+    assert_splits(formats.npz([path]), train=train, test=test)
+
+
 # Damaged files.
+
+
+def test_bombs_are_refused_before_they_unpack(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "SMALL", 10_000)
+    zeros = np.zeros((50_000, 28, 28), np.uint8)
+    path = files.write_idx(tmp_path / "images.gz", zeros)
+    fails(lambda: formats.idx([path] * 4), path, "it unpacks to more than")
+    path = files.write_tar(tmp_path / "a.tar.gz", {"readme": zeros.tobytes()})
+    fails(lambda: formats.cifar10_binary([path]), path, "it unpacks to more than")
+    path = files.write_svhn(tmp_path / "a.mat", np.zeros((5_000, 32, 32, 3), np.uint8), np.zeros(5_000, int))
+    fails(lambda: formats.svhn_cropped([path] * 2), path, "it unpacks to more than")
+    path, labels = tmp_path / "a.npz", np.arange(len(zeros)) % 3
+    arrays = {"train_images": zeros, "train_labels": labels, "test_images": zeros, "test_labels": labels}
+    np.savez_compressed(path, **arrays)
+    fails(lambda: formats.npz([path]), path, "bytes unpacked", "save it uncompressed, by np.savez")
+    np.savez(path, **arrays)
+    assert formats.npz([path])["train_images"].shape == (50_000, 28, 28, 1)
 
 
 def test_idx_faults(tmp_path):
@@ -105,15 +132,15 @@ def test_idx_faults(tmp_path):
     whole = paths[0].read_bytes()
 
     paths[0].write_bytes(whole[: len(whole) // 2])
-    fails(lambda: formats.idx_gz(paths), paths[0], "truncated", "fetch")
+    fails(lambda: formats.idx(paths), paths[0], "truncated", "fetch")
     paths[0].write_bytes(b"not gzip at all")
-    fails(lambda: formats.idx_gz(paths), paths[0], "gzipped idx")
+    fails(lambda: formats.idx(paths), paths[0], "an idx file", "magic 6e6f7420")
     files.write_idx(paths[0], train[1])  # labels where images belong
-    fails(lambda: formats.idx_gz(paths), paths[0], "00000803", "00000801")
+    fails(lambda: formats.idx(paths), paths[0], "00000803", "00000801")
     paths[0].write_bytes(gzip.compress(gzip.decompress(whole)[:-1]))
-    fails(lambda: formats.idx_gz(paths), paths[0], 12 * 5 * 7, 12 * 5 * 7 - 1)
+    fails(lambda: formats.idx(paths), paths[0], 12 * 5 * 7, 12 * 5 * 7 - 1)
     paths[0].write_bytes(gzip.compress(gzip.decompress(whole)[:10]))
-    fails(lambda: formats.idx_gz(paths), paths[0], "16 bytes", "10 bytes")
+    fails(lambda: formats.idx(paths), paths[0], "16 bytes", "10 bytes")
 
 
 @pytest.mark.parametrize("size", [10, 0.5, 0.95])

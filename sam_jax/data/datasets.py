@@ -4,7 +4,8 @@
 
 1. `NAME.npz` in the data folder, with the arrays of `sam_jax.data.formats`;
 2. the publisher's archives, put there by hand under their own names (in the data folder, or in its
-   subfolder `NAME/`, because MNIST's and Fashion-MNIST's files are called the same);
+   subfolder `NAME/`, because MNIST's and Fashion-MNIST's files are called the same); their idx files
+   may be unzipped;
 3. the publisher's archives on the net, fetched by `sam_jax.data.downloads`.
 
 What 2 or 3 yields is kept as `NAME.npz`. `load("PATH.npz")` reads one's own images. The data folder
@@ -152,10 +153,10 @@ def _parsed(spec: Spec, paths: Sequence[pathlib.Path]) -> formats.Arrays:
 
 
 def _placed_by_hand(spec: Spec, folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The archives that lie in the data folder, verified, by file name."""
+    """The archives that lie in the data folder, zipped or not, verified, by the publisher's file name."""
     present = {}
     for archive in spec.archives:
-        for path in (folder / spec.name / archive.file_name, folder / archive.file_name):
+        for path in (place / name for name in archive.names() for place in (folder / spec.name, folder)):
             if path.is_file() and not _is_namesake(path, archive):
                 downloads.verify(path, archive)
                 present[archive.file_name] = path
@@ -167,9 +168,8 @@ def _is_namesake(path: pathlib.Path, archive: Archive) -> bool:
     """Whether it is another data set's archive of the same name (MNIST and Fashion-MNIST)."""
     others = (other for spec in REGISTRY.values() for other in spec.archives)
     namesakes = [other for other in others if other.file_name == archive.file_name and other != archive]
-    return any(
-        other.size == path.stat().st_size and other.sha256 == downloads.digest(path, "sha256") for other in namesakes
-    )
+    sums = {total for other in namesakes for total in (other.sha256, other.unzipped)}
+    return bool(sums) and downloads.digest(path) in sums
 
 
 def _fitting(spec: Spec, where: object, arrays: formats.Arrays, remedy: str = formats.FETCH_AGAIN) -> formats.Arrays:
