@@ -275,7 +275,7 @@ def _member(path: object, archive: zipfile.ZipFile, name: str) -> np.ndarray:
     with archive.open(f"{name}.npy") as member:
         try:
             return np.lib.format.read_array(member, allow_pickle=False)
-        except (zipfile.BadZipFile, zlib.error, EOFError):
+        except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError):
             raise
         except Exception as error:  # an object array, or a header that is damaged or lies
             expected = "an array of plain numbers (objects would be unpickled)"

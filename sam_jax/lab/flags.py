@@ -73,6 +73,7 @@ class Options:
     initial: str
     gated: tuple[str, ...] | None
     loss: str | None
+    auc: bool
     schedule: str
     warmup_epochs: float
     rate_factor: float
@@ -181,6 +182,7 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     one_of("initial", "normal", INITIALS, "distribution that initial matrices are drawn from")
     texts("gated", None, "pathways whose postsynaptic signal is gated (default: the rule's own)")
     one_of("loss", None, losses.LOSSES, "default: cross_entropy; sigmoid_cross_entropy for multi-label data")
+    yes_or_no("auc", False, "report the macro AUC too (several labels an image and MedMNIST's sets have it anyway)")
     one_of("schedule", _PROTOCOL["schedule"], plasticity.SCHEDULES, "of rates and decay alike")
     warmup = "epochs of linear rise of rates and decay"
     flags.DEFINE_float("warmup_epochs", _PROTOCOL["warmup_epochs"], warmup, lower_bound=0, flag_values=values)
