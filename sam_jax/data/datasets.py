@@ -78,7 +78,7 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """The folder where data sets are looked for and kept; it need not exist."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     chosen = data_dir or os.environ.get("SAM_JAX_DATA_DIR") or os.path.join(cache, "sam_jax")
-    return pathlib.Path(chosen).expanduser()
+    return _path(chosen)
 
 
 def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> None:
@@ -91,7 +91,7 @@ def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) ->
     if folder.exists() and not folder.is_dir():
         raise formats.fault(folder, "a data folder", "a file", "name a folder, or none")
     if _is_path(name):
-        if not pathlib.Path(name).expanduser().is_file():
+        if not _path(name).is_file():
             raise FileNotFoundError(f"{name}: expected an npz file, found none; check the path")
     elif name not in REGISTRY:
         near = difflib.get_close_matches(str(name), REGISTRY, n=1, cutoff=0.0)[0]
@@ -111,7 +111,7 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
     """
     check(name, data_dir)
     if _is_path(name):
-        path = pathlib.Path(name).expanduser()
+        path = _path(name)
         own = path.name if path.stem in REGISTRY else path.stem  # never takes a public set's name
         return _own(own, path, formats.npz([path]))
     return _registered(REGISTRY[str(name)], data_folder(data_dir))
@@ -120,6 +120,11 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
 def _bytes(array: np.ndarray) -> Any:
     """An array's bytes, none of an empty one, without a copy where it lies in one piece."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _path(name: str | os.PathLike) -> pathlib.Path:
+    """With ~ for the home folder; pathlib's own ends in a RuntimeError for a user that there is none of."""
+    return pathlib.Path(os.path.expanduser(name))
 
 
 def _is_path(name: str | os.PathLike) -> bool:

@@ -23,7 +23,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +36,10 @@ KERAS = dict(zip(REQUIRED, ("x_train", "y_train", "x_test", "y_test"), strict=Tr
 
 # A small file may unpack to this many bytes, a large one to 100 times its own size: more is a bomb.
 SMALL, RATIO = 64 * 2**20, 100
+
+# MATLAB 5's types of elements; the numbers', as NumPy names them.
+MI_MATRIX, MI_COMPRESSED = 14, 15
+MI_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 
 FETCH_AGAIN = "fetch the file again"
 REPAIR = "write the array again (layout: see sam_jax/data/formats.py)"
@@ -180,30 +184,53 @@ def _from_one(path: object, labels: np.ndarray, highest: int) -> np.ndarray:
     return labels
 
 
-def _check_mat_size(file: BinaryIO, most: int) -> None:
-    """Raises EOFError where a MATLAB 5 file's compressed elements unpack to more; back to the file's start."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(126)
-    order = "<" if file.read(2) == b"IM" else ">"
-    left = most
-    while len(tag := file.read(8)) == 8:
-        kind, length = struct.unpack(order + "II", tag)
-        element = file.read(min(length, size))
-        if kind == 15:  # miCOMPRESSED
-            left -= len(zlib.decompressobj().decompress(element, left + 1))
-        if left < 0:
-            raise EOFError(f"it unpacks to more than {most} bytes")
-    file.seek(0)
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """(type, bytes) of a MATLAB 5 file's elements, or of those that one is made of."""
+    place = 0
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        if kind >> 16:  # four bytes or fewer stand in the tag itself
+            kind, size, start, place = kind & 0xFFFF, kind >> 16, place + 4, place + 8
+        else:
+            start = place + 8
+            place = start + size + (0 if kind == MI_COMPRESSED else -size % 8)
+        if start + size > min(len(data), place):
+            raise EOFError("an element ends early")
+        yield kind, data[start : start + size]
+
+
+def _mat_arrays(data: memoryview, most: int) -> dict[str, np.ndarray]:
+    """A MATLAB 5 file's numeric arrays by name, in the types that they are stored in. `most`: bytes to unpack."""
+    order = {b"IM": "<", b"MI": ">"}[bytes(data[126:128])]
+    found = {}
+    for kind, element in _elements(data[128:], order):
+        if kind == MI_COMPRESSED:
+            decoder = zlib.decompressobj()
+            unpacked = decoder.decompress(element, most + 1)
+            most -= len(unpacked)
+            if most < 0:
+                raise EOFError("it unpacks to more than it may")
+            if not decoder.eof:
+                raise EOFError("a compressed element ends early")
+            kind, element = next(_elements(memoryview(unpacked), order))
+        parts = list(_elements(element, order)) if kind == MI_MATRIX else []
+        if len(parts) >= 4:  # flags, sizes, name, numbers
+            sizes, name, (kind, values) = parts[1][1], bytes(parts[2][1]).decode("latin-1"), parts[3]
+            if kind in MI_NUMBERS:
+                shape = np.frombuffer(sizes, f"{order}u4")
+                found[name] = np.frombuffer(values, order + MI_NUMBERS[kind]).reshape(shape, order="F")
+    return found
 
 
 def _mat(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """One of SVHN's MATLAB files: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0."""
-    import scipy.io  # only SVHN needs it
+    """One of SVHN's MATLAB files: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0.
 
+    Format: MathWorks, MAT-File Format, level 5. Read here, because scipy's reader crashes on some damaged files.
+    """
     kind = "a MATLAB file with X uint8 [32, 32, 3, N] and y [N, 1]"
-    with _reading(path, kind), open(path, "rb") as file:
-        _check_mat_size(file, _most(path))
-        content = scipy.io.loadmat(file, variable_names=("X", "y"))
+    data = pathlib.Path(path).read_bytes()
+    with _reading(path, kind):
+        content = _mat_arrays(memoryview(data), _most(path))
     images, labels = content.get("X"), content.get("y")
     if images is None or labels is None:
         raise fault(path, kind, f"no {'X' if images is None else 'y'}", FETCH_AGAIN)

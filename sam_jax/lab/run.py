@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import operator
+import os
 import pathlib
 import signal
 import sys
@@ -44,7 +45,7 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
             if options is None:
                 return
             if options.remake:
-                experiment.make(Results.read(pathlib.Path(options.remake).expanduser()))
+                experiment.make(Results.read(pathlib.Path(os.path.expanduser(options.remake))))
                 return
             processes.start(options.distributed, options.out_dir)
             options = dataclasses.replace(options, out_dir=str(options.folder()))
