@@ -92,7 +92,8 @@ def measure(name: str, minutes: float, seed: int, beside: pathlib.Path | None) -
     """One parser's counts; inputs of crashes are kept in the folder."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        process = multiprocessing.get_context("spawn").Process(target=fuzz, args=(name, minutes, seed, folder))
+        arguments = (name, minutes, seed, folder)
+        process = multiprocessing.get_context("spawn").Process(target=fuzz, args=arguments, daemon=True)
         process.start()
         process.join(60 * minutes + 180)
         if process.is_alive():  # in code that no signal reaches
