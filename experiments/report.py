@@ -136,8 +136,8 @@ def main(argv):
         return
     if len(given) > 1:
         sys.exit(f"report.py: expected one folder of runs, got {' '.join(given)}")
-    runs_dir = pathlib.Path((given or [values.runs_dir])[0]).expanduser()
-    out = pathlib.Path(values.out).expanduser() if values.out else runs_dir / "report.html"
+    runs_dir = pathlib.Path(os.path.expanduser((given or [values.runs_dir])[0]))
+    out = pathlib.Path(os.path.expanduser(values.out)) if values.out else runs_dir / "report.html"
     try:
         if out.is_dir():
             raise ValueError(f"--out={out} is a folder, expected the name of a page")

@@ -6,10 +6,12 @@ net.accuracy["test"], net.predict(data.test.images)
 sj.save("sam.msgpack", net);  net = sj.restore("sam.msgpack")
 """
 
+import contextlib
 import dataclasses
 import functools
+import operator
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.serialization
@@ -210,11 +212,8 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
         missing.
     """
     path = pathlib.Path(path)
-    try:
-        content = flax.serialization.msgpack_restore(path.read_bytes())
-        name, fields, version = content["rule"], content["circuit"], content["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no trained circuits: {type(error).__name__}: {error}") from None
+    content = _content(path)
+    name, fields, version = content["rule"], content["circuit"], content["format"]
     if version != FORMAT:
         raise ValueError(f"{path} is of format {version}, expected {FORMAT}: it was saved by another sam_jax")
     if rule is not None and rule.name != name:
@@ -225,33 +224,55 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
             f"{path} was trained by {name}, which is none of sam_jax's rules: restore({str(path)!r}, rule=...)"
         )
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    if fields["activation"].startswith("own:"):
+    if str(fields.get("activation")).startswith("own:"):
         if activation is None:
             own = fields["activation"].removeprefix("own:")
             raise ValueError(f"{path} was trained with the activation {own}: restore({str(path)!r}, activation={own})")
         fields["activation"] = activation
-    circuit = Circuit(**fields)
-    start = jax.eval_shape(lambda: rule.init(circuit, jax.random.key(0), rule.settle()))
-    synapses, memory = (
-        flax.serialization.from_state_dict(template, content[part])
-        for part, template in (("synapses", start.synapses), ("memory", start.memory))
-    )
-    _check_shapes(path, (synapses, memory), (start.synapses, start.memory))
-    loss = losses.LOSSES[content["loss"]]
-    return Trained(
-        rule,
-        circuit,
-        loss,
-        synapses,
-        memory,
-        content["mean"],
-        content["std"],
-        tuple(content["seeds"]),
-        content["diverged"],
-    )
+    with _holding(path):
+        circuit = Circuit(**fields)
+        loss, seeds = losses.LOSSES[content["loss"]], tuple(map(operator.index, content["seeds"]))
+        stored = len(content["synapses"]["w"])
+        if stored != len(circuit.widths) - 1:  # before a circuit of that many layers is traced
+            raise ValueError(f"{stored} matrices W, expected {len(circuit.widths) - 1}")
+        start = jax.eval_shape(lambda: rule.init(circuit, jax.random.key(0), rule.settle()))
+        given = {name: content[name] for name in ("mean", "std", "diverged")}
+        for part, template in (("synapses", start.synapses), ("memory", start.memory)):
+            given[part] = flax.serialization.from_state_dict(template, content[part])
+        runs, real = (len(seeds),), np.dtype(float)
+        expected = {
+            "mean": jax.ShapeDtypeStruct((1, circuit.widths[0]), real),
+            "std": jax.ShapeDtypeStruct((), real),
+            "diverged": jax.ShapeDtypeStruct(runs, np.dtype(bool)),
+        }
+        for part, template in (("synapses", start.synapses), ("memory", start.memory)):
+            expected[part] = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(runs + leaf.shape, leaf.dtype), template)
+        jax.tree.map(_check_array, expected, given)
+    return Trained(rule, circuit, loss, seeds=seeds, **given)
 
 
-def _check_shapes(path, found, expected):
-    for leaf, template in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        if leaf.shape[1:] != template.shape:
-            raise ValueError(f"{path} holds an array of shape {leaf.shape}, expected [R, {template.shape}]")
+def _content(path: pathlib.Path) -> dict:
+    """What the file holds, with all that `save` writes."""
+    with _holding(path):
+        content = flax.serialization.msgpack_restore(path.read_bytes())
+        for name, kind in {"format": int, "rule": str, "circuit": dict, "loss": str, "seeds": list}.items():
+            if not isinstance(content[name], kind):
+                raise ValueError(f"{name} is {type(content[name]).__name__}, expected {kind.__name__}")
+    return content
+
+
+@contextlib.contextmanager
+def _holding(path: pathlib.Path) -> Iterator[None]:
+    """One line for what a file that is none of `save`'s ends in, wherever that is."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} holds no trained circuits: {what}") from error
+
+
+def _check_array(template, array) -> None:
+    if array.shape != template.shape or array.dtype.kind != template.dtype.kind:
+        raise ValueError(f"an array {array.dtype} {array.shape}, expected {template.dtype} {template.shape}")

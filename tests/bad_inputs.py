@@ -134,7 +134,8 @@ def files() -> dict[str, bytes]:
         "a member that leads outside": zipped(**{"../../train_images.npy": b"x"}),
         "a zip bomb": zipped(**{"train_images.npy": bytes(30_000_000)}),
         "flipped bytes": bytes(b ^ 0xFF for b in whole[:500]) + whole[500:],
-        "Keras' names": as_npz(x_train=x, y_train=labels, x_test=x, y_test=labels),
+        "Keras' names, one of them left out": as_npz(x_train=x, y_train=labels, x_test=x),
+        "Keras' names, flat images": as_npz(x_train=x.reshape(n, -1), y_train=labels, x_test=x, y_test=labels),
         "other names": as_npz(a=x, b=labels),
         "objects": as_npz(**images(train_labels=objects)),
     }
@@ -183,6 +184,21 @@ def files() -> dict[str, bytes]:
     return bad | {what: as_npz(**images(**arrays)) for what, arrays in changed.items()}
 
 
+def command(script: str, arguments: tuple[str, ...]) -> str:
+    return f"`{script} {' '.join(arguments)}`"
+
+
+def cell(text: str) -> str:
+    """In the table."""
+    return (text if len(text) < 90 else text[:60] + "…`").replace("|", "\\|")
+
+
+def rows_of_table() -> list[str]:
+    """The first cells of the stored table."""
+    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix("| ").partition(" | ")[0] for line in lines if line.startswith("| ")][1:]
+
+
 def trained(*arguments):
     """In place of training: what is trained was not refused."""
     raise AssertionError("it was not refused")
@@ -206,9 +222,9 @@ def all_of(folder: pathlib.Path) -> list[tuple[str, str]]:
     found = []
     for script, arguments in flags():
         try:
-            found.append((f"`{script} {' '.join(arguments)}`", refused(script, arguments, folder)))
+            found.append((command(script, arguments), refused(script, arguments, folder)))
         except AssertionError as error:
-            found.append((f"`{script} {' '.join(arguments)}`", f"!!! {error}"))
+            found.append((command(script, arguments), f"!!! {error}"))
     for what, content in files().items():
         (folder / "mine.npz").write_bytes(content)
         try:
@@ -224,13 +240,7 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as name:
         rows = all_of(pathlib.Path(name))
-    short = [
-        (
-            what if len(what) < 90 else what[:60] + "…`",
-            line.replace("|", "\\|").replace(name, "").replace(f"{ROOT}/", ""),
-        )
-        for what, line in rows
-    ]
+    short = [(cell(what), line.replace("|", "\\|").replace(name, "").replace(f"{ROOT}/", "")) for what, line in rows]
     print(len(rows), sum(line.startswith("!!!") for _, line in rows), file=sys.stderr)
     text = "# Bad inputs, and the line that each gets\n\nMade by `python tests/bad_inputs.py`.\n\n"
     text += "| given | answer |\n|---|---|\n"

@@ -33,10 +33,14 @@ def examples(count: int, shape: tuple[int, int, int], classes: int, seed: int = 
     return images, random.permutation(np.arange(count) % classes).astype(np.uint8)
 
 
-def write_idx(path: pathlib.Path, array: np.ndarray) -> pathlib.Path:
+def idx(array: np.ndarray) -> bytes:
     """MNIST: two zero bytes, 0x08 for uint8, the number of dimensions, sizes big-endian, bytes."""
     header = struct.pack(">BBBB", 0, 0, 0x08, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+    return header + array.astype(np.uint8).tobytes()
+
+
+def write_idx(path: pathlib.Path, array: np.ndarray) -> pathlib.Path:
+    path.write_bytes(gzip.compress(idx(array)))
     return path
 
 
@@ -126,7 +130,8 @@ def write_npz(path: pathlib.Path, train, test, val=None) -> pathlib.Path:
 def as_archive(path: pathlib.Path, url: str = "http://127.0.0.1:9/") -> Archive:
     """The archive that this very file is, offered below `url`."""
     data = path.read_bytes()
-    return Archive(url + path.name, path.name, len(data), hashlib.sha256(data).hexdigest())
+    unzipped = hashlib.sha256(gzip.decompress(data)).hexdigest() if path.name.endswith("ubyte.gz") else None
+    return Archive(url + path.name, path.name, len(data), hashlib.sha256(data).hexdigest(), unzipped)
 
 
 @contextlib.contextmanager

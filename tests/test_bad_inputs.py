@@ -31,6 +31,12 @@ def test_every_bad_input_gets_one_line_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_table_has_every_bad_input_and_no_other():
+    """`python tests/bad_inputs.py` writes it again."""
+    given = [bad_inputs.command(script, arguments) for script, arguments in bad_inputs.flags()]
+    assert bad_inputs.rows_of_table() == [bad_inputs.cell(what) for what in (*given, *bad_inputs.files())]
+
+
 @pytest.mark.parametrize("what", REMEDIES)
 def test_a_remedy_that_is_followed_works(what, tmp_path):
     given, text, mend = REMEDIES[what]

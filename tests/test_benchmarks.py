@@ -44,6 +44,19 @@ def products(rule, protocol, batch: int) -> int:
     return count
 
 
+@pytest.mark.slow
+def test_the_fuzzer_counts_and_adds_to_what_was_counted_before(tmp_path):
+    path = tmp_path / "fuzz.json"
+    for names in ("intervention,config", "metrics"):
+        flags = ("--minutes=0.01", f"--parsers={names}", f"--json={path}")
+        subprocess.run([sys.executable, HERE / "fuzz.py", *flags], check=True, capture_output=True)
+    held = json.loads(path.read_text())
+    assert list(held["parsers"]) == ["intervention", "config", "metrics"] and "versions" in held["environment"]
+    for found in held["parsers"].values():
+        assert found["inputs"] == found["accepted"] + found["refused"] > 0 and found["crashes"] == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     ("rule", "circuit"),
     [

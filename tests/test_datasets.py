@@ -1,5 +1,6 @@
 """Where `sam_jax.datasets` looks, in which order, and what it makes of one's own images; no test asks a network."""
 
+import gzip
 import hashlib
 
 import numpy as np
@@ -39,6 +40,61 @@ def test_data_folder_is_argument_then_variable_then_cache(tmp_path, monkeypatch)
     monkeypatch.setenv("SAM_JAX_DATA_DIR", "~/data")
     assert datasets.data_folder() == tmp_path / "home" / "data"
     assert datasets.data_folder(tmp_path) == tmp_path
+
+
+def unzip(paths, dotted=False):
+    """The files in place of the zipped ones, as one unpacker or another names them."""
+    found = [path.with_name(path.stem.replace("-idx", ".idx") if dotted else path.stem) for path in paths]
+    for path, plain in zip(paths, found, strict=True):
+        plain.write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    return found
+
+
+@pytest.mark.parametrize("subfolder", ["", "mnist"])
+@pytest.mark.parametrize("dotted", [False, True])
+def test_unzipped_idx_files_are_read(tmp_path, small, subfolder, dotted):
+    train, test = files.mnist(), files.mnist(12, seed=1)
+    place = tmp_path / subfolder
+    place.mkdir(exist_ok=True)
+    paths = files.write_mnist(place, train, test)
+    small("mnist", train, test, paths)
+    plain = unzip(paths, dotted)
+    found = datasets.load("mnist", tmp_path)
+    assert found.source == ", ".join(map(str, plain))
+    assert files.rows(found.test) == files.rows(files.as_split(*test))
+    (tmp_path / "mnist.npz").unlink()
+    plain[0].write_bytes(plain[0].read_bytes()[:-1] + b"?")
+    zipped = plain[0].with_name("train-images-idx3-ubyte.gz")
+    files.fails(ValueError, lambda: datasets.load("mnist", tmp_path), plain[0], f"keep it as {zipped.name}")
+    files.write_idx(zipped, train[0][..., 0])  # the remedy, followed
+    assert str(zipped) in datasets.load("mnist", tmp_path).source
+
+
+def test_unzipped_files_of_another_set_are_not_taken(tmp_path, small):
+    train, test = files.mnist(), files.mnist(12, seed=1)
+    paths = files.write_mnist(tmp_path, train, test)
+    small("mnist", train, test, paths)
+    (tmp_path / "fashion_mnist").mkdir()
+    other = files.mnist(seed=3), files.mnist(12, seed=4)
+    theirs = files.write_mnist(tmp_path / "fashion_mnist", *other)
+    small("fashion_mnist", *other, theirs)
+    for path in theirs:
+        path.unlink()
+    unzip(paths)
+    with pytest.raises(AssertionError, match="a download was tried"):
+        datasets.load("fashion_mnist", tmp_path)
+    assert files.rows(datasets.load("mnist", tmp_path).test) == files.rows(files.as_split(*test))
+
+
+def test_keras_own_file_is_read_from_the_data_folder_and_by_its_path(tmp_path, small):
+    train, test = files.mnist(), files.mnist(12, seed=1)
+    small("mnist", train, test)
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=train[0][..., 0], y_train=train[1], x_test=test[0][..., 0], y_test=test[1])
+    for name in ("mnist", path):
+        found = datasets.load(name, tmp_path)
+        assert files.rows(found.test) == files.rows(files.as_split(*test))
 
 
 @pytest.mark.parametrize("subfolder", ["", "mnist"])

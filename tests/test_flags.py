@@ -213,6 +213,7 @@ def test_all_names_every_data_set_once_and_repeats_are_dropped(options):
 def test_the_auc_is_measured_where_the_publisher_reports_it(name, auc, options):
     digits = sj.load("digits")._replace(name=name)
     assert job(options(), dataset=digits).protocol.auc == auc
+    assert job(options("--auc"), dataset=digits).protocol.auc
 
 
 def test_training_images_are_the_first_of_the_training_split_and_the_others_stay(options):

@@ -1,10 +1,12 @@
 """Readers of the publishers' formats, on small files written by `official_files`."""
 
 import gzip
+import io
 
 import numpy as np
 import official_files as files
 import pytest
+import scipy.io
 
 from sam_jax.data import formats
 
@@ -27,8 +29,11 @@ def fails(call, *parts):
 
 def test_idx(tmp_path):
     train, test = files.examples(12, (5, 7, 1), 10), files.examples(4, (5, 7, 1), 10, seed=1)
-    arrays = formats.idx_gz(files.write_mnist(tmp_path, train, test))
-    assert_splits(arrays, train=train, test=test)
+    paths = files.write_mnist(tmp_path, train, test)
+    assert_splits(formats.idx(paths), train=train, test=test)
+    for path in paths:
+        path.write_bytes(gzip.decompress(path.read_bytes()))
+    assert_splits(formats.idx(paths), train=train, test=test)
 
 
 def test_cifar10_keeps_batches_in_order_and_rows_columns_channels_apart(tmp_path):
@@ -45,6 +50,22 @@ def test_svhn_label_10_is_digit_0(tmp_path):
         files.write_svhn(tmp_path / "test_32x32.mat", *test),
     ]
     assert_splits(formats.svhn_cropped(paths), train=train, test=test)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_matlab_files_are_read_as_scipy_reads_them(packed):
+    random = np.random.default_rng(0)
+    for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8", "i8"):
+        file = io.BytesIO()
+        numbers = {
+            "X": random.integers(0, 99, (3, 2, 4, 5)).astype(kind),
+            "y": random.integers(1, 9, (3, 1)).astype(kind),
+        }
+        scipy.io.savemat(file, numbers | {"text": "abc", "more": {"a": 1}}, do_compression=packed)
+        found, expected = formats._mat_arrays(memoryview(file.getvalue()), 10**6), scipy.io.loadmat(file)
+        for name in numbers:
+            np.testing.assert_array_equal(found[name], expected[name])
+            assert found[name].dtype == expected[name].dtype
 
 
 def test_stl10_is_column_major_and_counts_labels_from_1(tmp_path):
@@ -96,7 +117,31 @@ def test_npz_multi_label_and_no_channel_axis(tmp_path):
     assert_splits(formats.npz([path]), train=splits[0], val=splits[1], test=splits[2])
 
 
+def test_npz_with_keras_names(tmp_path):
+    train, test = (files.examples(n, (6, 4, 1), 3, seed=n) for n in (9, 5))
+    path = tmp_path / "mnist.npz"
+    np.savez(path, x_train=train[0][..., 0], y_train=train[1], x_test=test[0][..., 0], y_test=test[1])
+    assert_splits(formats.npz([path]), train=train, test=test)
+
+
 # Damaged files.
+
+
+def test_bombs_are_refused_before_they_unpack(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "SMALL", 10_000)
+    zeros = np.zeros((50_000, 28, 28), np.uint8)
+    path = files.write_idx(tmp_path / "images.gz", zeros)
+    fails(lambda: formats.idx([path] * 4), path, "it unpacks to more than")
+    path = files.write_tar(tmp_path / "a.tar.gz", {"readme": zeros.tobytes()})
+    fails(lambda: formats.cifar10_binary([path]), path, "it unpacks to more than")
+    path = files.write_svhn(tmp_path / "a.mat", np.zeros((5_000, 32, 32, 3), np.uint8), np.zeros(5_000, int))
+    fails(lambda: formats.svhn_cropped([path] * 2), path, "it unpacks to more than it may")
+    path, labels = tmp_path / "a.npz", np.arange(len(zeros)) % 3
+    arrays = {"train_images": zeros, "train_labels": labels, "test_images": zeros, "test_labels": labels}
+    np.savez_compressed(path, **arrays)
+    fails(lambda: formats.npz([path]), path, "bytes unpacked", "save it uncompressed, by np.savez")
+    np.savez(path, **arrays)
+    assert formats.npz([path])["train_images"].shape == (50_000, 28, 28, 1)
 
 
 def test_idx_faults(tmp_path):
@@ -105,15 +150,15 @@ def test_idx_faults(tmp_path):
     whole = paths[0].read_bytes()
 
     paths[0].write_bytes(whole[: len(whole) // 2])
-    fails(lambda: formats.idx_gz(paths), paths[0], "truncated", "fetch")
+    fails(lambda: formats.idx(paths), paths[0], "truncated", "fetch")
     paths[0].write_bytes(b"not gzip at all")
-    fails(lambda: formats.idx_gz(paths), paths[0], "gzipped idx")
+    fails(lambda: formats.idx(paths), paths[0], "an idx file", "magic 6e6f7420")
     files.write_idx(paths[0], train[1])  # labels where images belong
-    fails(lambda: formats.idx_gz(paths), paths[0], "00000803", "00000801")
+    fails(lambda: formats.idx(paths), paths[0], "00000803", "00000801")
     paths[0].write_bytes(gzip.compress(gzip.decompress(whole)[:-1]))
-    fails(lambda: formats.idx_gz(paths), paths[0], 12 * 5 * 7, 12 * 5 * 7 - 1)
+    fails(lambda: formats.idx(paths), paths[0], 12 * 5 * 7, 12 * 5 * 7 - 1)
     paths[0].write_bytes(gzip.compress(gzip.decompress(whole)[:10]))
-    fails(lambda: formats.idx_gz(paths), paths[0], "16 bytes", "10 bytes")
+    fails(lambda: formats.idx(paths), paths[0], "16 bytes", "10 bytes")
 
 
 @pytest.mark.parametrize("size", [10, 0.5, 0.95])

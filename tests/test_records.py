@@ -44,10 +44,11 @@ def contents(folder):
 
 def test_records_come_back_and_nothing_infinite_is_written(tmp_path):
     folder = open_run(tmp_path / "run", CELLS, flags={"epochs": 3})
-    records.append(folder, [{"a": 1.5, "b": float("nan"), "c": [float("inf"), 2.0]}])
-    records.append(folder, [{"a": 2.5}])
+    run = {"dataset": "mine", "arm": "sam", "seed": 0}
+    records.append(folder, [{**run, "epoch": 1, "a": 1.5, "b": float("nan"), "c": [float("inf"), 2.0]}])
+    records.append(folder, [{**run, "epoch": 2, "a": 2.5}])
     manifest, rows = records.read(folder)
-    assert rows == [{"a": 1.5, "b": None, "c": [None, 2.0]}, {"a": 2.5}]
+    assert rows == [{**run, "epoch": 1, "a": 1.5, "b": None, "c": [None, 2.0]}, {**run, "epoch": 2, "a": 2.5}]
     assert manifest["flags"] == {"epochs": 3} and manifest["data"] == {}
     assert manifest["cells"] == json.loads(json.dumps(CELLS))
     assert {"command", "versions", "device", "processor", "git_revision", "started"} <= set(manifest)

@@ -14,7 +14,7 @@ from tensorboardX.proto import event_pb2
 
 import sam_jax as sj
 from sam_jax import interventions, lab, training
-from sam_jax.lab import board, flags, processes, records
+from sam_jax.lab import board, flags, processes, records, tables
 
 ARMS = {
     "sgd": lab.Arm("sgd"),
@@ -134,6 +134,28 @@ def test_an_arm_reaches_what_is_trained_and_what_the_manifest_says(run):
     assert (sgd["rule"], sgd["images"], sgd["protocol"]["loss"]) == ("sgd", 24, "cross_entropy")
     assert [records.run_of(row) for row in rows[:2]] == [("mine", "sgd", 0), ("mine", "sgd", 1)]
     assert len(rows) == 2 * 2 * 3 and manifest["data"]["mine"]["sizes"] == {"train": 24, "val": 6, "test": 6}
+
+
+def test_the_auc_of_ones_own_images_is_measured_when_asked_for(run):
+    plain, _ = run()
+    assert not any("test_auc" in row for row in records.read(plain)[1])
+    results = lab.Results.read(run("asked", auc="true")[0])
+    assert all(0 <= row[f"{split}_auc"] <= 1 for row in results.rows for split in ("train", "val", "test"))
+    assert results.chance("mine", "auc") == 50 and results.measure("mine") == "accuracy"
+    assert [entry["arm"] for entry in tables.summarise(results, "auc")] == list(ARMS)
+    with pytest.raises(SystemExit, match=r"protocol\.auc is False, now True: give another folder, or the same flags"):
+        run(auc="true")
+
+
+def test_an_auc_that_is_undefined_is_said_and_stands_as_a_dash(run, tmp_path, capsys):
+    with np.load(tmp_path / "mine.npz") as file:
+        np.savez(tmp_path / "mine.npz", **{**file, "test_labels": np.zeros_like(file["test_labels"])})
+    results = lab.Results.read(run(auc="true")[0])
+    said = capsys.readouterr().err
+    assert "mine: no AUC on test, where all labels are alike: a dash in the tables" in said
+    assert all(row["test_auc"] is None and row["train_auc"] is not None for row in results.rows)
+    entry = tables.summarise(results, "auc")[0]
+    assert tables.cells(entry, "SGD")[1] == "–" and entry["diverged"] == 0
 
 
 def test_more_seeds_train_the_missing_ones_alone_and_give_what_one_go_gives(run):

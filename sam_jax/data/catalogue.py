@@ -1,8 +1,15 @@
 """What is known of the public data sets: files and their sums, sizes, licences, citations.
 
 Facts only; `sam_jax.data.datasets` finds, checks and caches. Sizes and SHA-256 sums are those that
-tensorflow-datasets 4.9.10 ships for the same URLs; MedMNIST's URLs and MD5 sums are from the
-publisher's medmnist/info.py (it gives no others).
+tensorflow-datasets 4.9.10 ships for the same files. Where they come from otherwise:
+
+- Fashion-MNIST's and STL-10's https addresses: pytorch/vision pull request 9631, which fetched them
+  and compared them with the published sums. It leaves SVHN's host at http, and so do we.
+- MedMNIST's URLs: the publisher's medmnist/info.py, which gives MD5 sums alone. Their sizes and
+  SHA-256 sums: for ChestMNIST the Git LFS pointers of github.com/sheff2/data and of
+  huggingface.co/datasets/albertvillanova/medmnist-v2, which agree; for PathMNIST an audit in a
+  public repository that states size, SHA-256 and the publisher's MD5 of one file.
+- Unzipped idx files: SHA-256 of the idx header and the arrays; MNIST's are widely published.
 """
 
 import dataclasses
@@ -24,13 +31,23 @@ VALIDATION_EVERY = 10  # one training example in ten, where the publisher has no
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """A file that a publisher offers. `size` in bytes; a sum is lower-case hex, None if unknown."""
+    """A file that a publisher offers. `size` in bytes; sums in lower-case hex.
+
+    unzipped: the sum of what a .gz file holds, where it may also lie in the data folder unzipped.
+    """
 
     url: str
     file_name: str
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
+    size: int
+    sha256: str
+    unzipped: str | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """What the file may be called in the data folder: unzipped, some unpackers write a dot."""
+        if self.unzipped is None:
+            return (self.file_name,)
+        plain = self.file_name.removesuffix(".gz")
+        return self.file_name, plain, plain.replace("-idx", ".idx")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,15 +109,19 @@ def digits(paths: Sequence[pathlib.Path] = ()) -> formats.Arrays:
     }
 
 
-def _archives(folder: str, table: str) -> tuple[Archive, ...]:
-    """Archives below one URL; a line of the table is: file name, bytes, SHA-256."""
+def _archives(folder: str, table: str, unzipped: str = "") -> tuple[Archive, ...]:
+    """Archives below one URL; a line of the table is: file name, bytes, SHA-256. `unzipped`: sums in their order."""
     rows = [line.split() for line in table.strip().splitlines()]
-    return tuple(Archive(folder + name, name, int(size), sha) for name, size, sha in rows)
+    plain: Sequence[str | None] = unzipped.split() or [None] * len(rows)
+    return tuple(
+        Archive(folder + name, name, int(size), sha, inside)
+        for (name, size, sha), inside in zip(rows, plain, strict=True)
+    )
 
 
-def _zenodo(name: str, md5: str) -> tuple[Archive, ...]:
+def _zenodo(name: str, size: int, sha256: str) -> tuple[Archive, ...]:
     url = f"https://zenodo.org/records/10519652/files/{name}.npz?download=1"
-    return (Archive(url, f"{name}.npz", md5=md5),)
+    return (Archive(url, f"{name}.npz", size, sha256),)
 
 
 _ten_classes = functools.partial(Spec, classes=10, task="single-label", val_size=None)
@@ -117,24 +138,36 @@ train-labels-idx1-ubyte.gz 28881 3552534a0a558bbed6aed32b30c495cca23d567ec52cac8
 t10k-images-idx3-ubyte.gz 1648877 8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6
 t10k-labels-idx1-ubyte.gz 4542 f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6
 """,
+            unzipped="""
+ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
+65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
+0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
+ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
+""",
         ),
         train_size=60_000,
         test_size=10_000,
         shape=(28, 28, 1),
         licence="none stated",
         citation="LeCun, Bottou, Bengio and Haffner 1998, Proceedings of the IEEE 86(11)",
-        parse=formats.idx_gz,
+        parse=formats.idx,
     ),
     _ten_classes(
         name="fashion_mnist",
         title="Fashion-MNIST",
         archives=_archives(
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
             """
 train-images-idx3-ubyte.gz 26421880 3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84
 train-labels-idx1-ubyte.gz 29515 a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845
 t10k-images-idx3-ubyte.gz 4422102 346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073
 t10k-labels-idx1-ubyte.gz 5148 67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5
+""",
+            unzipped="""
+c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888
+bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9
+5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b
+0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34
 """,
         ),
         train_size=60_000,
@@ -142,7 +175,7 @@ t10k-labels-idx1-ubyte.gz 5148 67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35df
         shape=(28, 28, 1),
         licence="MIT",
         citation="Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747",
-        parse=formats.idx_gz,
+        parse=formats.idx,
     ),
     _ten_classes(
         name="cifar10",
@@ -182,7 +215,7 @@ test_32x32.mat 64275384 cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f091820
         name="stl10",
         title="STL-10, labelled images",
         archives=_archives(
-            "http://ai.stanford.edu/~acoates/stl10/",
+            "https://ai.stanford.edu/~acoates/stl10/",
             """
 stl10_binary.tar.gz 2640397119 f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866
 """,
@@ -197,7 +230,11 @@ stl10_binary.tar.gz 2640397119 f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e
     Spec(
         name="chestmnist",
         title="ChestMNIST (MedMNIST v2)",
-        archives=_zenodo("chestmnist", md5="02c8a6516a18b556561a56cbdd36c4a8"),
+        archives=_zenodo(
+            "chestmnist",
+            size=82_802_576,
+            sha256="12c11b8956805ea3151f0ce7b4e64e634d4f5fce87fe72b7e084ebe5a48d33df",
+        ),
         train_size=78_468,
         val_size=11_219,
         test_size=22_433,
@@ -212,7 +249,11 @@ stl10_binary.tar.gz 2640397119 f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e
     Spec(
         name="pathmnist",
         title="PathMNIST (MedMNIST v2)",
-        archives=_zenodo("pathmnist", md5="a8b06965200029087d5bd730944a56c1"),
+        archives=_zenodo(
+            "pathmnist",
+            size=205_615_438,
+            sha256="81823f52dc622e69db2db4c72f8e8e617938dd6864d3c1f23d4e49724a28ea72",
+        ),
         train_size=89_996,
         val_size=10_004,
         test_size=7_180,

@@ -4,7 +4,8 @@
 
 1. `NAME.npz` in the data folder, with the arrays of `sam_jax.data.formats`;
 2. the publisher's archives, put there by hand under their own names (in the data folder, or in its
-   subfolder `NAME/`, because MNIST's and Fashion-MNIST's files are called the same);
+   subfolder `NAME/`, because MNIST's and Fashion-MNIST's files are called the same); their idx files
+   may be unzipped;
 3. the publisher's archives on the net, fetched by `sam_jax.data.downloads`.
 
 What 2 or 3 yields is kept as `NAME.npz`. `load("PATH.npz")` reads one's own images. The data folder
@@ -77,7 +78,7 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """The folder where data sets are looked for and kept; it need not exist."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     chosen = data_dir or os.environ.get("SAM_JAX_DATA_DIR") or os.path.join(cache, "sam_jax")
-    return pathlib.Path(chosen).expanduser()
+    return _path(chosen)
 
 
 def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> None:
@@ -90,7 +91,7 @@ def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) ->
     if folder.exists() and not folder.is_dir():
         raise formats.fault(folder, "a data folder", "a file", "name a folder, or none")
     if _is_path(name):
-        if not pathlib.Path(name).expanduser().is_file():
+        if not _path(name).is_file():
             raise FileNotFoundError(f"{name}: expected an npz file, found none; check the path")
     elif name not in REGISTRY:
         near = difflib.get_close_matches(str(name), REGISTRY, n=1, cutoff=0.0)[0]
@@ -110,7 +111,7 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
     """
     check(name, data_dir)
     if _is_path(name):
-        path = pathlib.Path(name).expanduser()
+        path = _path(name)
         own = path.name if path.stem in REGISTRY else path.stem  # never takes a public set's name
         return _own(own, path, formats.npz([path]))
     return _registered(REGISTRY[str(name)], data_folder(data_dir))
@@ -119,6 +120,11 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
 def _bytes(array: np.ndarray) -> Any:
     """An array's bytes, none of an empty one, without a copy where it lies in one piece."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _path(name: str | os.PathLike) -> pathlib.Path:
+    """With ~ for the home folder; pathlib's own ends in a RuntimeError for a user that there is none of."""
+    return pathlib.Path(os.path.expanduser(name))
 
 
 def _is_path(name: str | os.PathLike) -> bool:
@@ -152,10 +158,10 @@ def _parsed(spec: Spec, paths: Sequence[pathlib.Path]) -> formats.Arrays:
 
 
 def _placed_by_hand(spec: Spec, folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """The archives that lie in the data folder, verified, by file name."""
+    """The archives that lie in the data folder, zipped or not, verified, by the publisher's file name."""
     present = {}
     for archive in spec.archives:
-        for path in (folder / spec.name / archive.file_name, folder / archive.file_name):
+        for path in (place / name for name in archive.names() for place in (folder / spec.name, folder)):
             if path.is_file() and not _is_namesake(path, archive):
                 downloads.verify(path, archive)
                 present[archive.file_name] = path
@@ -167,9 +173,8 @@ def _is_namesake(path: pathlib.Path, archive: Archive) -> bool:
     """Whether it is another data set's archive of the same name (MNIST and Fashion-MNIST)."""
     others = (other for spec in REGISTRY.values() for other in spec.archives)
     namesakes = [other for other in others if other.file_name == archive.file_name and other != archive]
-    return any(
-        other.size == path.stat().st_size and other.sha256 == downloads.digest(path, "sha256") for other in namesakes
-    )
+    sums = {total for other in namesakes for total in (other.sha256, other.unzipped)}
+    return bool(sums) and downloads.digest(path) in sums
 
 
 def _fitting(spec: Spec, where: object, arrays: formats.Arrays, remedy: str = formats.FETCH_AGAIN) -> formats.Arrays:

@@ -8,18 +8,22 @@ archives, and returns one dictionary, the project's own npz layout:
     val_images, val_labels      the same, only where the publisher cut a validation split
 
 Nothing is unpacked to disk and nothing is unpickled. A file that is damaged, or not of its format,
-raises ValueError with one line: the file, what was expected, what was found, what to do.
+or that unpacks to far more than it should, raises ValueError with one line: the file, what was
+expected, what was found, what to do.
 """
 
 import contextlib
+import errno
 import gzip
 import math
 import os
 import pathlib
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,43 +32,72 @@ Paths = Sequence[str | os.PathLike]
 
 REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
 OPTIONAL = ("val_images", "val_labels")
+KERAS = dict(zip(REQUIRED, ("x_train", "y_train", "x_test", "y_test"), strict=True))  # as its mnist.npz says
+
+# A small file may unpack to this many bytes, a large one to 100 times its own size: more is a bomb.
+SMALL, RATIO = 64 * 2**20, 100
+
+# MATLAB 5's types of elements; the numbers', as NumPy names them.
+MI_MATRIX, MI_COMPRESSED = 14, 15
+MI_NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 
 FETCH_AGAIN = "fetch the file again"
-KERAS = (
-    "give them these names: f = np.load(path); np.savez('mine.npz', train_images=f['x_train'], "
-    "train_labels=f['y_train'], test_images=f['x_test'], test_labels=f['y_test'])"
-)
 REPAIR = "write the array again (layout: see sam_jax/data/formats.py)"
 
 
-def fault(where: object, expected: object, found: object, remedy: str) -> ValueError:
+class BadFile(ValueError):
+    """What is wrong with a file, in one line."""
+
+
+def fault(where: object, expected: object, found: object, remedy: str) -> BadFile:
     """The one line that every bad file gets."""
-    return ValueError(f"{where}: expected {expected}, found {found}; {remedy}")
+    return BadFile(" ".join(f"{where}: expected {expected}, found {found}; {remedy}".split()))
 
 
 @contextlib.contextmanager
 def _reading(path: str | os.PathLike, kind: str) -> Iterator[None]:
-    """Turns the many errors of a damaged archive into the one line."""
-    damaged: tuple[type[Exception], ...] = (
-        EOFError,
-        zlib.error,
-        gzip.BadGzipFile,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-    )
-    damaged += (NotImplementedError, RuntimeError, MemoryError)  # encrypted, odd compression, a header that lies
+    """Turns whatever a damaged file ends in, deep inside other people's readers, into the one line.
+
+    What the operating system refuses, as a folder or a missing file, stays what it is; but a seek to
+    nowhere is the file's fault.
+    """
     try:
         yield
-    except damaged as error:
+    except BadFile:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         found = f"a damaged or truncated file ({str(error) or type(error).__name__})"
         raise fault(path, kind, found, FETCH_AGAIN) from error
 
 
+def _most(path: str | os.PathLike) -> int:
+    """The bytes that a file may unpack to."""
+    return max(SMALL, RATIO * os.path.getsize(path))
+
+
+class _Limited:
+    """A stream of unpacked bytes that ends in an error where there are more than `most`."""
+
+    def __init__(self, file: Any, most: int):
+        self.file, self.most, self.left = file, most, most
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(self.left + 1 if size < 0 else min(size, self.left + 1))
+        self.left -= len(data)
+        if self.left < 0:
+            raise EOFError(f"it unpacks to more than {self.most} bytes")
+        return data
+
+
 def _idx(path: str | os.PathLike, dimensions: int) -> np.ndarray:
     """One idx file of uint8: 0, 0, 8 (= uint8), dimensions; big-endian uint32 sizes; the bytes."""
-    kind = f"a gzipped idx file of uint8 in {dimensions} dimension(s)"
-    with _reading(path, kind), gzip.open(path) as file:
-        data = file.read()
+    kind = f"an idx file of uint8 in {dimensions} dimension(s), gzipped or not"
+    with open(path, "rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    with _reading(path, kind), gzip.open(path) if gzipped else open(path, "rb") as file:
+        data = _Limited(file, _most(path)).read()
     magic = bytes([0, 0, 8, dimensions])
     if data[:4] != magic:
         raise fault(path, f"{kind} (magic {magic.hex()})", f"magic {data[:4].hex()}", FETCH_AGAIN)
@@ -72,14 +105,14 @@ def _idx(path: str | os.PathLike, dimensions: int) -> np.ndarray:
     if len(data) < header:
         raise fault(path, f"a header of {header} bytes", f"{len(data)} bytes", FETCH_AGAIN)
     shape = tuple(int(size) for size in np.frombuffer(data, ">u4", dimensions, offset=4))
-    expected = int(np.prod(shape, dtype=object))
-    if len(data) - header != expected:
-        raise fault(path, f"{expected} bytes for shape {shape}", f"{len(data) - header}", FETCH_AGAIN)
+    expected = math.prod(shape)
+    if len(data) - header != expected or not expected:
+        raise fault(path, f"{expected or 'some'} bytes for shape {shape}", f"{len(data) - header}", FETCH_AGAIN)
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
-def idx_gz(paths: Paths) -> Arrays:
-    """MNIST and Fashion-MNIST: idx files, gzipped; train images, train labels, test the same.
+def idx(paths: Paths) -> Arrays:
+    """MNIST and Fashion-MNIST: idx files, gzipped or not; train images, train labels, test the same.
 
     Format: the table at the foot of LeCun, Cortes and Burges' MNIST page.
     """
@@ -99,10 +132,15 @@ def _tar_members(path: str | os.PathLike, names: Sequence[str]) -> dict[str, byt
     """
     contents: dict[str, bytes] = {}
     kind = f"a tar.gz archive with {', '.join(names)}"
-    with _reading(path, kind), tarfile.open(path, "r|gz") as archive:
+    with (
+        _reading(path, kind),
+        gzip.open(path) as file,
+        tarfile.open(fileobj=_Limited(file, _most(path)), mode="r|") as archive,  # type: ignore[call-overload]
+    ):
         for member in archive:
             base = pathlib.PurePosixPath(member.name).name
-            if base in names and (content := archive.extractfile(member)) and member.isfile():
+            plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE)  # a sparse file's holes cost nothing to claim
+            if base in names and plain and (content := archive.extractfile(member)):
                 contents[base] = content.read()
                 if len(contents[base]) != member.size:
                     raise EOFError(f"{base} ends early")
@@ -146,19 +184,53 @@ def _from_one(path: object, labels: np.ndarray, highest: int) -> np.ndarray:
     return labels
 
 
-def _mat(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """One of SVHN's MATLAB files: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0."""
-    import scipy.io  # only SVHN needs it
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """(type, bytes) of a MATLAB 5 file's elements, or of those that one is made of."""
+    place = 0
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        if kind >> 16:  # four bytes or fewer stand in the tag itself
+            kind, size, start, place = kind & 0xFFFF, kind >> 16, place + 4, place + 8
+        else:
+            start = place + 8
+            place = start + size + (0 if kind == MI_COMPRESSED else -size % 8)
+        if start + size > min(len(data), place):
+            raise EOFError("an element ends early")
+        yield kind, data[start : start + size]
 
+
+def _mat_arrays(data: memoryview, most: int) -> dict[str, np.ndarray]:
+    """A MATLAB 5 file's numeric arrays by name, in the types that they are stored in. `most`: bytes to unpack."""
+    order = {b"IM": "<", b"MI": ">"}[bytes(data[126:128])]
+    found = {}
+    for kind, element in _elements(data[128:], order):
+        if kind == MI_COMPRESSED:
+            decoder = zlib.decompressobj()
+            unpacked = decoder.decompress(element, most + 1)
+            most -= len(unpacked)
+            if most < 0:
+                raise EOFError("it unpacks to more than it may")
+            if not decoder.eof:
+                raise EOFError("a compressed element ends early")
+            kind, element = next(_elements(memoryview(unpacked), order))
+        parts = list(_elements(element, order)) if kind == MI_MATRIX else []
+        if len(parts) >= 4:  # flags, sizes, name, numbers
+            sizes, name, (kind, values) = parts[1][1], bytes(parts[2][1]).decode("latin-1"), parts[3]
+            if kind in MI_NUMBERS:
+                shape = np.frombuffer(sizes, f"{order}u4")
+                found[name] = np.frombuffer(values, order + MI_NUMBERS[kind]).reshape(shape, order="F")
+    return found
+
+
+def _mat(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """One of SVHN's MATLAB files: X uint8 [32, 32, 3, N], y [N, 1] with 10 for the digit 0.
+
+    Format: MathWorks, MAT-File Format, level 5. Read here, because scipy's reader crashes on some damaged files.
+    """
     kind = "a MATLAB file with X uint8 [32, 32, 3, N] and y [N, 1]"
-    try:
-        with open(path, "rb") as file:
-            content = scipy.io.loadmat(file, variable_names=("X", "y"))
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged MATLAB file ends in any of a dozen exception types
-        found = f"a damaged file ({' '.join(str(error).split())})"
-        raise fault(path, kind, found, FETCH_AGAIN) from error
+    data = pathlib.Path(path).read_bytes()
+    with _reading(path, kind):
+        content = _mat_arrays(memoryview(data), _most(path))
     images, labels = content.get("X"), content.get("y")
     if images is None or labels is None:
         raise fault(path, kind, f"no {'X' if images is None else 'y'}", FETCH_AGAIN)
@@ -197,7 +269,7 @@ def stl10_binary(paths: Paths) -> Arrays:
 
 
 def npz(paths: Paths) -> Arrays:
-    """An npz file in the layout above: MedMNIST's files, this project's cache, one's own images.
+    """An npz file in the layout above, or with Keras' names: MedMNIST's files, our cache, one's own images.
 
     Images may be [N, H, W] (one channel) and labels [N, 1], as MedMNIST writes them. Shapes and
     types are checked; whether labels are in range is for the caller, who knows the classes.
@@ -207,14 +279,17 @@ def npz(paths: Paths) -> Arrays:
     if not zipfile.is_zipfile(path):
         found = f"{os.path.getsize(path)} bytes that are no npz file, or a truncated one"
         raise fault(path, kind, found, FETCH_AGAIN)
-    with _reading(path, kind), np.load(path, allow_pickle=False) as file:
-        wanted = [*REQUIRED, *(OPTIONAL if set(OPTIONAL) & set(file.files) else ())]
-        missing = [name for name in wanted if name not in file.files]
+    with _reading(path, kind), zipfile.ZipFile(path) as archive:
+        if (size := sum(info.file_size for info in archive.infolist())) > _most(path):
+            raise fault(path, f"at most {_most(path)} bytes unpacked", size, "save it uncompressed, by np.savez")
+        held = [name.removesuffix(".npy") for name in archive.namelist()]
+        wanted = [*REQUIRED, *(OPTIONAL if set(OPTIONAL) & set(held) else ())]
+        names = KERAS if set(KERAS.values()) <= set(held) else {name: name for name in wanted}
+        missing = [name for name in names.values() if name not in held]
         if missing:
-            found = f"no {', '.join(missing)} (it has {', '.join(file.files) or 'nothing'})"
-            remedy = KERAS if {"x_train", "y_train", "x_test", "y_test"} <= set(file.files) else "add them"
-            raise fault(path, f"arrays {', '.join(wanted)}", found, remedy)
-        arrays = {name: _member(path, file, name) for name in wanted}
+            found = f"no {', '.join(missing)} (it has {', '.join(held) or 'nothing'})"
+            raise fault(path, f"arrays {', '.join(wanted)}", found, "add them")
+        arrays = {name: _member(path, archive, theirs) for name, theirs in names.items()}
     for split in ("train", "val", "test"):
         if f"{split}_images" in arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
@@ -223,15 +298,15 @@ def npz(paths: Paths) -> Arrays:
     return arrays
 
 
-def _member(path: object, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    try:
-        array = file[name]
-    except ValueError as error:  # an object array, or a damaged header
-        expected = "an array of plain numbers (objects would be unpickled)"
-        raise fault(f"{path}: {name}", expected, f"[{error}]", REPAIR) from error
-    if not isinstance(array, np.ndarray):
-        raise fault(f"{path}: {name}", "an array", "bytes of another kind", REPAIR)
-    return array
+def _member(path: object, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(f"{name}.npy") as member:
+        try:
+            return np.lib.format.read_array(member, allow_pickle=False)
+        except (zipfile.BadZipFile, zlib.error, EOFError, MemoryError):
+            raise
+        except Exception as error:  # an object array, or a header that is damaged or lies
+            expected = "an array of plain numbers (objects would be unpickled)"
+            raise fault(f"{path}: {name}", expected, f"[{error}]", REPAIR) from error
 
 
 def _checked_images(where: str, images: np.ndarray) -> np.ndarray:

@@ -149,7 +149,7 @@ def settle(options, dataset: datasets.Dataset, name: str, arm: Arm) -> Job:
         "schedule": options.schedule,
         "warmup_epochs": options.warmup_epochs,
         "decay_times_rate": options.decay_times_rate,
-        "auc": has_auc(dataset),
+        "auc": has_auc(options, dataset),
         "evaluate_every": options.evaluate_every,
     } | dict(arm.protocol)
     title = arm.title or (rule.title if name == rule.name else name)
@@ -165,13 +165,23 @@ def choose_loss(options, name: str, task: str) -> losses.Loss:
     return losses.LOSSES[options.loss or ("sigmoid_cross_entropy" if task == "multi-label" else "cross_entropy")]
 
 
-def has_auc(dataset: datasets.Dataset) -> bool:
-    """Whether the macro AUC is reported beside the accuracy."""
+def has_auc(options, dataset: datasets.Dataset) -> bool:
+    """Whether the macro AUC is reported beside the accuracy: by --auc, for several labels, by its publisher."""
     known = datasets.REGISTRY.get(dataset.name)
-    return dataset.task == "multi-label" or (known is not None and known.auc)
+    return options.auc or dataset.task == "multi-label" or (known is not None and known.auc)
 
 
-def facts(dataset: datasets.Dataset, experiment: Experiment, arms) -> dict:
+def without_auc(dataset: datasets.Dataset) -> list[str]:
+    """The splits that no AUC is defined on: none of their classes has images within it and images without."""
+    found = []
+    for split in SPLITS:
+        labels = getattr(dataset, split).labels
+        if len(labels) and (labels == labels[0]).all():
+            found.append(split)
+    return found
+
+
+def facts(options, dataset: datasets.Dataset, experiment: Experiment, arms) -> dict:
     """What the manifest says of a data set.
 
     `class_sizes` are the fewest and the most training images of a class. `measure` is what its results are
@@ -180,7 +190,7 @@ def facts(dataset: datasets.Dataset, experiment: Experiment, arms) -> dict:
     """
     train, test = dataset.train.labels, dataset.test.labels
     usual = np.bincount(train).argmax() if train.ndim == 1 else train.mean(axis=0) > 0.5
-    chance = {"accuracy": 100 * float(np.mean(test == usual))} | ({"auc": 50.0} if has_auc(dataset) else {})
+    chance = {"accuracy": 100 * float(np.mean(test == usual))} | ({"auc": 50.0} if has_auc(options, dataset) else {})
     counts = np.bincount(train, minlength=dataset.classes) if train.ndim == 1 else train.sum(axis=0)
     published: dict[str, dict[str, float]] = {}
     for measure in chance:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import os
 import pathlib
 import re
 import sys
@@ -73,6 +74,7 @@ class Options:
     initial: str
     gated: tuple[str, ...] | None
     loss: str | None
+    auc: bool
     schedule: str
     warmup_epochs: float
     rate_factor: float
@@ -129,7 +131,7 @@ class Options:
     def folder(self) -> pathlib.Path:
         """--out_dir, or a folder named by the script, the data sets and the time."""
         if self.out_dir:
-            return pathlib.Path(self.out_dir).expanduser()
+            return pathlib.Path(os.path.expanduser(self.out_dir))
         stems = "-".join(pathlib.Path(name).stem for name in self.dataset)
         return pathlib.Path("runs") / f"{self.script}_{stems}_{time.strftime('%Y%m%d-%H%M%S')}"
 
@@ -183,6 +185,7 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     one_of("initial", "normal", INITIALS, "distribution that initial matrices are drawn from")
     texts("gated", None, "pathways whose postsynaptic signal is gated (default: the rule's own)")
     one_of("loss", None, losses.LOSSES, "default: cross_entropy; sigmoid_cross_entropy for multi-label data")
+    yes_or_no("auc", False, "report the macro AUC too (several labels an image and MedMNIST's sets have it anyway)")
     one_of("schedule", _PROTOCOL["schedule"], plasticity.SCHEDULES, "of rates and decay alike")
     warmup = "epochs of linear rise of rates and decay"
     flags.DEFINE_float("warmup_epochs", _PROTOCOL["warmup_epochs"], warmup, lower_bound=0, flag_values=values)
@@ -251,7 +254,7 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     _define_shared(first, experiment.rules)
     for name, value in experiment.defaults.items():
         first.set_default(name, value)
-    first(list(argv), known_only=True)  # --rules say which numbers there are
+    _parse(first, argv, known_only=True)  # --rules say which numbers there are
     rules = tuple(find(name) for name in dict.fromkeys(first.rules))
     names = [rule.name for rule in rules]
     if twice := [name for name in names if names.count(name) > 1]:
@@ -265,7 +268,7 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     for name, value in experiment.defaults.items():
         values.set_default(name, value)
     _read_recipe(values, experiment.configs, first.recipe)
-    _, *rest = values(list(argv))
+    rest = _parse(values, argv)
     if rest:
         raise ValueError(f"{rest[0]!r} is no flag: flags begin with --, as in --dataset=cifar10")
     if values.help:
@@ -304,6 +307,14 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     return options
 
 
+def _parse(values: flags.FlagValues, argv: Sequence[str], **how) -> list[str]:
+    """Reads a command line; returns what of it is no flag."""
+    try:
+        return values(list(argv), **how)[1:]
+    except RecursionError:  # absl looks for a name that is like it
+        raise ValueError("a flag's name is too long: expected one of those that --help shows") from None
+
+
 def _recipes(folder):
     return folder / "recipes" if folder else None
 
@@ -318,7 +329,7 @@ def _read_recipe(values: flags.FlagValues, folder: pathlib.Path | None, recipe: 
         raise ValueError(
             f"--recipe={recipe} is unknown, expected one of {', '.join(known) or 'none: there is none here'}"
         )
-    values([path.name, f"--flagfile={path}"])
+    _parse(values, [path.name, f"--flagfile={path}"])
 
 
 def _pathways(names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -431,8 +442,8 @@ def read_config(folder: pathlib.Path | None, dataset: str, rule: Rule) -> dict[s
     values = flags.FlagValues()
     names = _define_numbers(values, [rule])
     try:
-        _, *rest = values([path.name, f"--flagfile={path}"])
-    except flags.Error as error:
+        rest = _parse(values, [path.name, f"--flagfile={path}"])
+    except (ValueError, flags.Error) as error:
         raise ValueError(f"{path}: {error}") from None
     if rest:  # absl stops reading there
         raise ValueError(f"{path}: {rest[0]!r} is no flag: flags begin with --, as in --rate_w=0.1")

@@ -27,6 +27,9 @@ import sam_jax
 PACKAGES = ("sam_jax", "jax", "jaxlib", "flax", "optax", "chex", "numpy", "scikit-learn", "tensorflow-datasets")
 MANIFEST, METRICS, PARTS, LOCK = "manifest.json", "metrics.jsonl", "metrics.*.jsonl", ".lock"
 TUNING = "tuning.jsonl"  # what `--tune` has tried, until the manifest has what it chose
+COLUMNS = {"dataset": str, "arm": str, "seed": int, "epoch": int, "stage": str, "trial": int, "diverged": bool}
+NEEDED = {"experiment": ("dataset", "arm", "seed", "epoch"), "search": ("dataset", "arm", "stage", "trial", "seed")}
+RESTORE = "move the folder away, or put back the file as it was"
 IDENTITY = ("dataset", "arm", "seed", "epoch", "stage", "trial")  # of a row: those that it has
 
 
@@ -228,25 +231,80 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
 
     Raises:
       FileNotFoundError: the folder has no manifest or no rows.
+      ValueError: a file holds anything but what a run writes.
     """
     folder = pathlib.Path(folder)
     for name in (MANIFEST, METRICS):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a run")
+    manifest = _manifest(folder / MANIFEST)
+    lines: dict[bytes, str] = {}  # each once, and where it stands
+    for file, content in _contents(folder):
+        *whole, _ = content.split(b"\n")
+        for number, line in enumerate(whole, start=1):
+            lines.setdefault(line, f"{file}, line {number}")
     rows: dict[Any, dict] = {}
-    for line in dict.fromkeys(_every_line(folder)):
-        row = json.loads(line)
+    for line, where in lines.items():
+        row = _row(where, line, NEEDED.get(str(manifest.get("kind")), ()))
         held = rows.setdefault(tuple(row.get(name) for name in IDENTITY) if "arm" in row else line, row)
         if held | {"seconds": 0} != row | {"seconds": 0}:
             what = ", ".join(f"{name} {row[name]}" for name in IDENTITY if name in row)
             warnings.warn(f"{folder} has two rows of {what}: the second is left out", stacklevel=2)
-    return json.loads((folder / MANIFEST).read_text(encoding="utf-8")), list(rows.values())
+    return manifest, list(rows.values())
 
 
-def _every_line(folder):
+def _parsed(where: object, text: bytes) -> dict:
+    """A JSON object."""
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        what = " ".join(f"{error}".split())
+        raise ValueError(f"{where}: expected JSON, found a damaged file ({what}): {RESTORE}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected a JSON object, found {type(value).__name__}: {RESTORE}")
+    return value
+
+
+def _manifest(path: pathlib.Path) -> dict:
+    """A manifest; that of a run of ours has cells and data, and an epoch count in every cell."""
+    manifest = _parsed(path, path.read_bytes())
+    if "kind" not in manifest:  # an older kind, which whoever reads it refuses
+        return manifest
+    for name in ("cells", "data"):
+        for dataset in _objects(f"{path}: {name}", manifest.get(name)).values():
+            _objects(f"{path}: {name}", dataset)
+    for dataset in manifest["cells"].values():
+        for arm, cell in dataset.items():
+            protocol = _objects(f"{path}: {arm}", cell).get("protocol")
+            epochs = _objects(f"{path}: {arm}.protocol", protocol).get("epochs")
+            _check_type(f"{path}: {arm}.protocol.epochs", epochs, int)
+    return manifest
+
+
+def _objects(where: str, value: Any) -> dict:
+    _check_type(where, value, dict)
+    return value
+
+
+def _check_type(where: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        found = "nothing" if value is None else type(value).__name__
+        raise ValueError(f"{where}: expected {kind.__name__}, found {found}: {RESTORE}")
+
+
+def _row(where: str, line: bytes, needed: Iterable[str]) -> dict:
+    """A row whose names of a run are what they should be, the needed ones there."""
+    row = _parsed(where, line)
+    for name, kind in COLUMNS.items():
+        if name in row or name in needed:
+            _check_type(f"{where}: {name}", row.get(name), kind)
+    return row
+
+
+def _contents(folder):
     while True:
         try:
-            return [line for path in (folder / METRICS, *sorted(folder.glob(PARTS))) for line in whole_lines(path)]
+            return [(path, path.read_bytes()) for path in (folder / METRICS, *sorted(folder.glob(PARTS)))]
         except FileNotFoundError:  # process 0 has brought a part into METRICS meanwhile
             if not (folder / METRICS).is_file():
                 raise

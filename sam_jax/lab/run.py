@@ -6,6 +6,7 @@ Runs that are in the folder already are not computed again.
 import contextlib
 import dataclasses
 import operator
+import os
 import pathlib
 import signal
 import sys
@@ -19,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sam_jax import footprint, inputs, training
 from sam_jax.lab import checkpoints, flags, interruption, processes, records
-from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
+from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle, without_auc
 from sam_jax.lab.board import Board
 from sam_jax.lab.flags import Options
 from sam_jax.lab.results import Results
@@ -43,7 +44,7 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
             if options is None:
                 return
             if options.remake:
-                experiment.make(Results.read(pathlib.Path(options.remake).expanduser()))
+                experiment.make(Results.read(pathlib.Path(os.path.expanduser(options.remake))))
                 return
             processes.start(options)
             options = dataclasses.replace(options, out_dir=str(options.folder()))
@@ -77,7 +78,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         check_saved(jobs, folder, options)
         if not options.tune:
             open_folder(folder, experiment, options, "experiment", jobs)
-    tell([*needs, *unsearched(options, jobs)])
+    tell([*needs, *undefined(jobs), *unsearched(options, jobs)])
     if options.tune:
         chosen = tune(experiment, options, folder, loaded, list(dict.fromkeys(job.rule for job in jobs)))
         options = dataclasses.replace(options, factors=factors_of(chosen))
@@ -120,6 +121,16 @@ def check_memory(jobs: list[Job]) -> list[str]:
         needed = largest.need()
         footprint.at_once(needed, 1, footprint.free())
         found.append(f"{dataset}: a run of {largest.name} needs {footprint.describe(needed)}")
+    return found
+
+
+def undefined(jobs: list[Job]) -> list[str]:
+    """A line for each data set with a split on which the AUC that is asked for is not defined."""
+    found = []
+    for dataset in {id(job.dataset): job.dataset for job in jobs if job.protocol.auc}.values():
+        if splits := without_auc(dataset):
+            where = ", ".join(splits)
+            found.append(f"{dataset.name}: no AUC on {where}, where all labels are alike: a dash in the tables")
     return found
 
 
@@ -175,7 +186,7 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
     for job in jobs:
         cells.setdefault(job.dataset.name, {})[job.name] = job.describe()
     for dataset in {id(job.dataset): job.dataset for job in jobs}.values():
-        data[dataset.name] = facts(dataset, experiment, cells[dataset.name])
+        data[dataset.name] = facts(options, dataset, experiment, cells[dataset.name])
     fixed = {"numerics": records.numerics(options), **more}
     records.check(folder, kind, cells, **fixed)
     _check_images(folder, data)

@@ -187,7 +187,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         task = bar.add_task("", total=len(options.rules) * (len(own.rungs) + len(loaded)))
         winners: dict[str, dict] = {}
         for dataset in loaded:
-            data, known = inputs.place(dataset, options.pixels), facts(dataset, experiment, ())
+            data, known = inputs.place(dataset, options.pixels), facts(options, dataset, experiment, ())
             judged = known["measure"], known["chance"][known["measure"]]
             for rule in options.rules:
                 bar.update(task, description=f"{dataset.name}: {rule.title}")

@@ -89,7 +89,7 @@ def cells(entry: dict, arm_title: str) -> list[str]:
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """`52.31 ± 0.14`; without a spread for one run; a dash where every run diverged."""
+    """`52.31 ± 0.14`; without a spread for one run; a dash where every run diverged, or it is undefined."""
     if mean is None:
         return "–"
     return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"

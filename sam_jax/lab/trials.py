@@ -61,8 +61,12 @@ def trials_at_once(job: Job, trials: list[dict[str, float]], data: inputs.Data, 
 
 
 def score(rows: list[dict], measure: str, chance: float) -> float:
-    """A trial's mean percent of the measure on the validation split over its seeds, a diverged one at chance."""
-    return float(np.mean([chance if row["diverged"] else 100 * row[f"val_{measure}"] for row in rows]))
+    """A trial's mean percent of the measure on the validation split over its seeds.
+
+    At chance stand a diverged one, and an AUC that is undefined there.
+    """
+    percents = [chance if row["diverged"] else 100 * row[f"val_{measure}"] for row in rows]
+    return float(np.mean(np.nan_to_num(percents, nan=chance)))
 
 
 def measured(metrics: dict, place: int, lost: bool, labels: dict) -> dict:

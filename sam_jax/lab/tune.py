@@ -34,7 +34,7 @@ def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded:
         if not missing:
             continue
         data = for_choosing(inputs.place(dataset, options.pixels))
-        said = facts(dataset, experiment, ())
+        said = facts(options, dataset, experiment, ())
         measure = said["measure"]
         for rule in missing:
             protocol = {

@@ -5,8 +5,10 @@
 
 import difflib
 import importlib.util
+import os
 import pathlib
 import sys
+import traceback
 
 import jax
 
@@ -29,7 +31,7 @@ def find(name: str) -> Rule:
     The file is imported, that is, run: name only files that you trust.
 
     Raises:
-      ValueError: there is no such rule, or NAME is none.
+      ValueError: there is no such rule, or NAME is none, or the file ends in an error.
       FileNotFoundError: there is no such file.
 
     >>> find("kp").title
@@ -42,7 +44,8 @@ def find(name: str) -> Rule:
         near = difflib.get_close_matches(name, RULES, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"rule {name!r} is unknown{hint}, expected one of {', '.join(RULES)}, or PATH.py:NAME")
-    file = pathlib.Path(path).expanduser().resolve()
+    file = pathlib.Path(os.path.expanduser(path)).resolve()
+    name, path = (" ".join(text.split()) for text in (name, path))  # as they are shown
     if not file.is_file():
         raise FileNotFoundError(f"rule {name}: there is no file {path}: expected PATH.py:NAME")
     module = _module(file)
@@ -69,9 +72,14 @@ def _module(file: pathlib.Path):
         sys.modules[key] = module
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except BaseException as error:
             del sys.modules[key]
-            raise
+            if not isinstance(error, Exception):
+                raise
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+            line = f", line {lines[-1]}" if lines else ""
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{file}{line} cannot be imported: {what}") from error
     return sys.modules[key]
 
 
