@@ -131,19 +131,8 @@ def make_optimizer(protocol: Protocol, numbers: Mapping, steps_per_epoch: int) -
 def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory, opt_state, x, labels, key):
     """One batch, for every rule.
 
-    Args:
-      protocol: what is fixed.
-      numbers: the rule's, by name.
-      optimizer: as `make_optimizer` gives it.
-      synapses: W and so on, [post, pre] each.
-      memory: the rule's.
-      opt_state: the optimizer's.
-      x: [B, P].
-      labels: [B] or [B, K].
-      key: of this step.
-
-    Returns:
-      synapses, memory, optimizer state, and the batch's mean loss before the update [].
+    x [B, P] and labels [B] (or [B, K]), `memory` the rule's, `opt_state` that of `make_optimizer`, a key for this step
+    -> (synapses, memory, optimizer state, the batch's mean loss before the update []).
 
     >>> import jax, jax.numpy as jnp, sam_jax as sj
     >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((2, 4)), sj.losses.cross_entropy, 3, epochs=1)
