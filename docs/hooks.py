@@ -1,4 +1,4 @@
-"""What mkdocs does beyond Markdown: files of the repository that pages link to, and mathematics as MathML.
+"""What mkdocs does beyond Markdown: files that pages link to, mathematics as MathML, flags that do not break.
 
 A page of docs/ links to a file outside docs/ by its place in the repository, `../results/table1/table.md`, so that the
 link is right wherever the repository is shown. For the site such files are taken along: figures and reports as they
@@ -19,6 +19,8 @@ HREF = re.compile(r'(?:href|src)="([^"#:]+)"')
 AS_THEY_ARE = (".png", ".html", ".json", ".jsonl", ".csv", ".npz")
 # What the repository's front page says has a page of its own here.
 ELSEWHERE = {"README.md": "docs/index.md"}
+CODE = re.compile(r"<code>[^<]*</code>")
+FLAG = re.compile(r"--[a-z]\w*")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -55,7 +57,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(content, page, config, files):
-    """Formulas as MathML, which browsers show without a script."""
+    """Formulas as MathML, which browsers show without a script; flags of commands in one piece."""
 
     def mathml(match):
         kind, formula = match.groups()
@@ -66,7 +68,10 @@ def on_page_content(content, page, config, files):
         number = f'<span class="number">({tags[0]})</span>' if tags else ""
         return f'<div class="formula">{shown}{number}</div>' if kind == "div" else shown
 
-    return FORMULA.sub(mathml, content)
+    def whole_flags(match):
+        return FLAG.sub(r'<span class="flag">\g<0></span>', match.group(0))
+
+    return CODE.sub(whole_flags, FORMULA.sub(mathml, content))
 
 
 def _place(uri):

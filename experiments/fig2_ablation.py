@@ -67,7 +67,7 @@ def judge(results, dataset):
         "All four plastic are the best subset": compare.above(results, dataset, every),
     }
     setting = results.setting(dataset)
-    return [verdicts.Verdict("fig2", setting, says, finding.ours, finding.outcome) for says, finding in found.items()]
+    return [verdicts.Verdict("fig2", setting, says, *finding) for says, finding in found.items()]
 
 
 def draw(path, results):

@@ -71,7 +71,7 @@ def verdict(results, dataset, measure):
     """Whether SAM's training raises the share off the diagonal, or lowers the effective rank, in both pathways."""
     before, after = ends(results, dataset, "SAM")
     title, sign, by = MEASURES[measure]
-    outcomes, ours = [], []
+    outcomes, ours, effects = [], [], []
     for pathway, (symbol, _, _) in PATHWAYS.items():
         at = [{s: float(np.mean(row[f"{pathway}_{measure}"])) for s, row in end.items()} for end in (before, after)]
         paired = statistics.paired(at[1], at[0])
@@ -80,10 +80,12 @@ def verdict(results, dataset, measure):
         means = [statistics.interval(statistics.estimate(values.values())) for values in at]
         of = f"{symbol}{symbol}ᵀ" if measure == "off_diagonal" else symbol
         ours.append(f"{title} of {of}: {means[0]} before, {means[1]} after, {statistics.describe(paired, 'apart')}")
+        effects.append(compare.Effect(f"{title} of {of}, after − before", paired, ""))
     says = "neurons become correlated" if sign > 0 else "the weight matrices become effectively low-rank"
     says += f" (tested: a change by {100 * by:.0f} % or more)"
     ours += results.diverged_seeds(dataset, "SAM")
-    return verdicts.Verdict("s1a", results.setting(dataset), says, "; ".join(ours), compare.together(outcomes))
+    outcome = compare.together(outcomes)
+    return verdicts.Verdict("s1a", results.setting(dataset), says, "; ".join(ours), outcome, tuple(effects))
 
 
 def heat_map(axis, triangle, layer, symbol, when):

@@ -21,7 +21,7 @@ import numpy as np
 from sam_jax import dynamics, inputs, lab, training
 from sam_jax.circuit import State
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import figures, statistics, tables
+from sam_jax.lab import compare, figures, statistics, tables
 from sam_jax.rules import RULES
 
 FLAGS = (lab.Flag("constant_factor", 0.5, "of rates and decay in the constant-rate arm", lower=0),)
@@ -86,12 +86,14 @@ def verdict(results, dataset, columns, says):
     found = {title: shrinkage(results, dataset, CONSTANT, column) for column, title in columns.items()}
     main = next(iter(found.values()))
     ours = "; ".join(f"{title} shrinks by {statistics.describe(p, '% of it')}" for title, p in found.items())
+    effects = tuple(compare.Effect(f"{title} shrinks by", p, "%") for title, p in found.items())
     return verdicts.Verdict(
         "s1b",
         results.setting(dataset) + ", constant rate",
         says,
         f"from the first to the last quarter of the epochs: {ours}",
         statistics.outcome(main.low, main.high),
+        effects,
     )
 
 

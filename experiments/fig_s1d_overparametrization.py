@@ -145,7 +145,8 @@ def verdict(results, dataset, activation):
     # Undecided is all that an interval around no difference can say, and no rise beyond 7.5 is what is claimed.
     ended = "does not hold" if end.outcome == "holds" else "holds"
     outcome = compare.together([rise.outcome, ended])
-    return verdicts.Verdict("s1d", results.setting(dataset), says, f"{rise.ours}; {end.ours}", outcome)
+    effects = rise.effects + end.effects
+    return verdicts.Verdict("s1d", results.setting(dataset), says, f"{rise.ours}; {end.ours}", outcome, effects)
 
 
 def make(results):

@@ -95,12 +95,13 @@ def verdict(claim, says, results, dataset, has):
         outcome = "undecided"  # the two splits contradict each other, or divergence alone would decide
     named = ["/".join(f"{r:g}" for r in ratios) for ratios in (ranked[0], with_it[0], without[0])]
     reached = [float(np.mean([*split[ranked[0]].values()])) for split in (val, test)]
+    effect = compare.Effect(f"the best as claimed ({named[1]}) − the best otherwise ({named[2]})", paired)
     ours = (
         f"η_W̄/η_V/η_V̄ in units of η_W: best on validation {named[0]} ({reached[0]:.2f} %, {reached[1]:.2f} % on test); "
-        f"on test, the best as claimed ({named[1]}) − the best otherwise ({named[2]}): {statistics.describe(paired)}"
+        f"on test, {effect.words}"
     )
     ours += "; diverged seeds are among these" if lost & {with_it[0], without[0]} else ""
-    return verdicts.Verdict(claim, results.setting(dataset), says, ours, outcome)
+    return verdicts.Verdict(claim, results.setting(dataset), says, ours, outcome, (effect,))
 
 
 def draw(path, results, dataset):

@@ -18,7 +18,7 @@ import numpy as np
 from sam_jax import interventions, lab, probes
 from sam_jax.circuit import SYMBOLS
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import figures, statistics, tables
+from sam_jax.lab import compare, figures, statistics, tables
 
 DONE = {"freeze": "frozen", "lesion": "silenced"}
 INTACT = "intact"
@@ -91,16 +91,17 @@ def judge(results, dataset):
         control = title([i._replace(pathway="w_bar") for i in begun[:1]])
         compared = [arm, control] if control in done else [arm]
         losses = [results.difference(dataset, other, INTACT) for other in compared]
-        ours = [f"{other} − intact: {statistics.describe(loss)}" for other, loss in zip(compared, losses, strict=True)]
+        effects = [compare.Effect(f"{other} − intact", loss) for other, loss in zip(compared, losses, strict=True)]
         if ("lesion", "v_bar") not in {i[:2] for i in begun}:  # H = 0 has no effective rank
             rank = statistics.paired(ranks(arm), ranks(INTACT))
-            ours.insert(1, f"effective rank of H − intact: {statistics.describe(rank, 'dimensions')}")
+            effects.insert(1, compare.Effect("effective rank of H − intact", rank, "dimensions"))
         outcome, (_, low, high, *_) = "undecided", losses[0]
         if low is not None and (high < 0 or low >= 0):  # no change at all is no loss
             outcome = "holds" if high < 0 else "does not hold"
         says = f"With {arm}, accuracy falls below the intact circuit's"
         says += " while W learns on" if {i.kind for i in begun} == {"freeze"} else ""
-        found.append(verdicts.Verdict("predictions", results.setting(dataset), says, "; ".join(ours), outcome))
+        ours = "; ".join(effect.words for effect in effects)
+        found.append(verdicts.Verdict("predictions", results.setting(dataset), says, ours, outcome, tuple(effects)))
     return found
 
 

@@ -122,7 +122,7 @@ def judge(results, dataset):
     """The paper's claim, as the authors ran it."""
     finding = compare.above(results, dataset, [(SAM, SGD)])
     says = "SAM at least as good as SGD, as the authors ran both (last epoch, SGD without decay)"
-    return verdicts.Verdict("table1", results.setting(dataset), says, finding.ours, finding.outcome)
+    return verdicts.Verdict("table1", results.setting(dataset), says, *finding)
 
 
 def make(results):

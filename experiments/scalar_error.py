@@ -43,7 +43,7 @@ def judge(results, dataset):
     says = "One scalar for each layer in place of the vector degrades learning substantially"
     pairs = [(VECTOR, scalar) for scalar in SCALARS]
     finding = compare.above(results, dataset, pairs, lost_is_chance=True)
-    return verdicts.Verdict("scalar_error", results.setting(dataset), says, finding.ours, finding.outcome)
+    return verdicts.Verdict("scalar_error", results.setting(dataset), says, *finding)
 
 
 def draw(path, results):

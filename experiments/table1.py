@@ -34,7 +34,7 @@ def make(results):
         for says, rivals in CLAIMS.items():
             if {"sam", *rivals} <= set(results.arms(dataset)):
                 finding = compare.above(results, dataset, [("sam", rival) for rival in rivals])
-                found.append(verdicts.Verdict("table1", results.setting(dataset), says, finding.ours, finding.outcome))
+                found.append(verdicts.Verdict("table1", results.setting(dataset), says, *finding))
     verdicts.write(results.folder, found)
 
 

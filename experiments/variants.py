@@ -99,11 +99,11 @@ def judge(results, dataset):
         ("postsynaptic_signal", [PLAIN], "Either postsynaptic signal (tested: plain at most 1 point below gated)"),
     ):
         pairs = [(best[name], best[DEFAULT]) for name in names]
-        ours, outcome = compare.above(results, dataset, pairs, margin=-1, lost_is_chance=True)
+        ours, outcome, effects = compare.above(results, dataset, pairs, margin=-1, lost_is_chance=True)
         if outcome == "does not hold" and not all(bracketed(results, dataset, name, best[name]) for name in names):
             outcome = "undecided"
             ours += "; undecided, since a better factor may lie beyond or between those tried"
-        found.append(verdicts.Verdict(claim, setting, says, ours, outcome))
+        found.append(verdicts.Verdict(claim, setting, says, ours, outcome, effects))
     ours, outcomes = [], []
     for name, (rival, _) in REDUCTIONS.items():
         apart = compare.largest_difference(results, dataset, name, rival)

@@ -9,9 +9,13 @@ from typing import NamedTuple
 
 from sam_jax.experiments.paper import CLAIMS
 
+from sam_jax.lab.compare import Effect
+from sam_jax.lab.statistics import Paired
+
 OUTCOMES = ("holds", "does not hold", "undecided")
 NOT_RUN = "not run here"
 FILE = "verdicts.json"
+TEXTS = ("claim", "setting", "paper", "ours", "outcome")
 
 
 class Verdict(NamedTuple):
@@ -22,6 +26,7 @@ class Verdict(NamedTuple):
     paper: str  # what the paper says or prints
     ours: str  # our number with its interval and its test
     outcome: str  # one of OUTCOMES
+    effects: tuple[Effect, ...] = ()  # the differences in `ours`, as numbers
 
 
 def write(folder: str | os.PathLike, verdicts: Iterable[Verdict]) -> None:
@@ -33,7 +38,8 @@ def write(folder: str | os.PathLike, verdicts: Iterable[Verdict]) -> None:
     verdicts = list(verdicts)
     for verdict in verdicts:
         _check(verdict)
-    text = json.dumps([verdict._asdict() for verdict in verdicts], indent=1, ensure_ascii=False)
+    entries = [verdict._asdict() | {"effects": list(map(_entry, verdict.effects))} for verdict in verdicts]
+    text = json.dumps(entries, indent=1, ensure_ascii=False)
     partial = pathlib.Path(folder) / f".{FILE}.partial"
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(pathlib.Path(folder) / FILE)
@@ -49,7 +55,7 @@ def read(folder: str | os.PathLike) -> list[Verdict]:
     if not path.exists():
         return []
     try:
-        verdicts = [Verdict(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        verdicts = [_verdict(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
         for verdict in verdicts:
             _check(verdict)
     except (TypeError, ValueError) as error:
@@ -73,12 +79,24 @@ def markdown(folders: Iterable[str | os.PathLike]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _verdict(effects=(), **texts):
+    return Verdict(**texts, effects=tuple(_effect(**effect) for effect in effects))
+
+
+def _entry(effect):
+    return {"name": effect.name, "unit": effect.unit, **effect.paired._asdict()}
+
+
+def _effect(name, unit, **numbers):
+    return Effect(name, Paired(**numbers), unit)
+
+
 def _check(verdict):
     if verdict.claim not in CLAIMS:
         raise ValueError(f"claim {verdict.claim!r} is unknown, expected one of {', '.join(CLAIMS)}")
     if verdict.outcome not in OUTCOMES:
         known = ", ".join(OUTCOMES)
         raise ValueError(f"the outcome of {verdict.claim} is {verdict.outcome!r}, expected one of {known}")
-    for field, text in verdict._asdict().items():
+    for field, text in zip(TEXTS, verdict, strict=False):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{field} of the verdict on {verdict.claim} is {text!r}, expected some words")

@@ -48,7 +48,12 @@ INITIALS = ("normal", "uniform")
 
 
 class Synapses(NamedTuple):
-    """One entry for each pathway: matrices in a state; numbers where it holds rates or scales."""
+    """One entry for each pathway: matrices in a state; numbers where it holds rates or scales.
+
+    >>> import sam_jax as sj
+    >>> sj.Synapses(w=0.1, v_bar=0.4)
+    Synapses(w=0.1, w_bar=(), v=(), v_bar=0.4)
+    """
 
     w: Any = ()
     w_bar: Any = ()
@@ -57,14 +62,28 @@ class Synapses(NamedTuple):
 
 
 class Activity(NamedTuple):
-    """Potentials, before the nonlinearity: `h`, L arrays [B, d_l]; `h_bar`, L-1 arrays [B, d̄_l], the last being ε."""
+    """Potentials, before the nonlinearity: `h`, L arrays [B, d_l]; `h_bar`, L-1 arrays [B, d̄_l], the last being ε.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> circuit = sj.sam((6, 5, 4, 3), downstream_widths=(7, 2))
+    >>> state = sj.forward(circuit, sj.init(circuit, jax.random.key(0)), jnp.ones((8, 6)))
+    >>> state = sj.feedback(circuit, state, jnp.ones((8, 3)))
+    >>> [h_bar.shape for h_bar in state.activity.h_bar]
+    [(8, 7), (8, 2), (8, 3)]
+    """
 
     h: tuple = ()
     h_bar: tuple = ()
 
 
 class State(NamedTuple):
-    """All that a circuit carries: its synapses, its last activity, and a rule's own `memory`, any pytree."""
+    """All that a circuit carries: its synapses, its last activity, and a rule's own `memory`, any pytree.
+
+    >>> import jax, sam_jax as sj
+    >>> state = sj.init(sj.sgd((6, 3)), jax.random.key(0))
+    >>> state.activity, state.memory
+    (Activity(h=(), h_bar=()), ())
+    """
 
     synapses: Synapses
     activity: Activity = Activity()
@@ -100,6 +119,14 @@ class Circuit:
 
     Raises:
       ValueError: a setting is unknown, or the settings do not fit together.
+
+    >>> import sam_jax as sj
+    >>> circuit = sj.Circuit((6, 5, 3), downstream_widths=(7,), plastic=("v_bar", "w"))
+    >>> circuit.plastic, circuit.hidden_widths, circuit.shapes.v_bar
+    (('w', 'v_bar'), (5,), ((5, 7),))
+    >>> sj.Circuit((6, 5, 3), downstream_widths=(7,), one_to_one=True)
+    Traceback (most recent call last):
+    ValueError: one_to_one needs downstream_widths equal to the hidden widths (5,), got (7,)
     """
 
     widths: tuple[int, ...]

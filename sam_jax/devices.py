@@ -21,6 +21,10 @@ class Layout(NamedTuple):
       devices: how many of `jax.local_devices()` have work.
       each: runs on each device; the last of `devices * each` repeat the first, and are dropped in the end.
       seeds: K where every device holds whole settings, whose runs then share the batches of a seed; else 1.
+
+    >>> from sam_jax import devices
+    >>> devices.Layout(devices=2, each=3)
+    Layout(devices=2, each=3, seeds=1)
     """
 
     devices: int
@@ -33,6 +37,12 @@ def layout(seeds: list[int], devices: int) -> Layout:
 
     Where the same K seeds come again and again, once for each setting, devices get whole settings if there are
     enough of them; else single runs.
+
+    >>> from sam_jax import devices
+    >>> devices.layout([0, 1, 2], devices=2)  # three runs
+    Layout(devices=2, each=2, seeds=1)
+    >>> devices.layout([0, 1] * 3, devices=2)  # three settings of two seeds
+    Layout(devices=2, each=4, seeds=2)
     """
     runs, block = len(seeds), len(set(seeds))
     if seeds != seeds[:block] * (runs // block):
@@ -43,13 +53,25 @@ def layout(seeds: list[int], devices: int) -> Layout:
 
 
 def padded(leaf, placed: Layout):
-    """A leaf [R, ...] with its first runs again at the end, [devices * each, ...]."""
+    """A leaf [R, ...] with its first runs again at the end, [devices * each, ...].
+
+    >>> import jax.numpy as jnp
+    >>> from sam_jax import devices
+    >>> devices.padded(jnp.array([5, 6, 7]), devices.Layout(2, 2)).tolist()
+    [5, 6, 7, 5]
+    """
     places = np.arange(placed.devices * placed.each)
     return leaf[places % len(leaf)] if len(places) > len(leaf) else leaf
 
 
 def without_padding(tree, runs: int, placed: Layout):
-    """The first R of all leaves; by way of the host, since slicing over devices would have them exchange arrays."""
+    """The first R of all leaves; by way of the host, since slicing over devices would have them exchange arrays.
+
+    >>> import jax.numpy as jnp
+    >>> from sam_jax import devices
+    >>> devices.without_padding(jnp.array([5, 6, 7, 5]), 3, devices.Layout(1, 4)).tolist()
+    [5, 6, 7]
+    """
     if placed.devices * placed.each == runs:
         return tree
     first, every = jax.local_devices()[0], jax.tree.leaves(tree)
@@ -67,7 +89,14 @@ def _on_host(leaf, device):
 
 
 def everywhere(tree, placed: Layout):
-    """A copy of the leaves on every device of the layout."""
+    """A copy of the leaves on every device of the layout.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from sam_jax import devices
+    >>> copied = devices.everywhere(jnp.ones(3), devices.Layout(jax.local_device_count(), 1))
+    >>> len(copied.sharding.device_set) == jax.local_device_count()
+    True
+    """
     return jax.device_put(tree, NamedSharding(_mesh(placed), PartitionSpec())) if placed.devices > 1 else tree
 
 
@@ -76,6 +105,12 @@ def over_runs(function, placed: Layout):
 
     On a device the runs go one after the other on a CPU, where that is as fast, and side by side elsewhere: then
     the settings of one seed share its batches, so that the first layers of all of them are one large product.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from sam_jax import devices
+    >>> mapped = devices.over_runs(lambda shared, key, one: shared * one, devices.Layout(1, 3))
+    >>> mapped(2, jax.random.split(jax.random.key(0), 3), jnp.arange(3)).tolist()
+    [0, 2, 4]
     """
 
     def on_a_device(shared, keys, batched):

@@ -84,6 +84,13 @@ def feedback(circuit: Circuit, state: State, error: jax.Array) -> State:
 
     Raises:
       ValueError: error is not of the shape of ŷ, or `forward` has not run.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> circuit, error = sj.sam((6, 5, 3)), jnp.ones((8, 3))
+    >>> state = sj.forward(circuit, sj.init(circuit, jax.random.key(0)), jnp.ones((8, 6)))
+    >>> state = sj.feedback(circuit, state, error)
+    >>> bool(jnp.allclose(state.activity.h_bar[0], error @ state.synapses.w_bar[0].T))  # W̄ ε
+    True
     """
     h, _ = state.activity
     if not h or error.shape != h[-1].shape:
@@ -114,6 +121,17 @@ def local_update(circuit: Circuit, state: State) -> Synapses:
 
     Raises:
       ValueError: `feedback` has not run.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> circuit, x, labels = sj.sgd((6, 5, 3)), jnp.ones((4, 6)), jnp.array([0, 1, 2, 0])
+    >>> def loss(synapses):
+    ...     y_hat = sj.forward(circuit, sj.State(synapses), x).activity.h[-1]
+    ...     return sj.losses.cross_entropy.value(y_hat, labels).mean()
+    >>> state = sj.forward(circuit, sj.init(circuit, jax.random.key(0)), x)
+    >>> state = sj.feedback(circuit, state, sj.losses.cross_entropy.error(state.activity.h[-1], labels))
+    >>> update, gradient = sj.local_update(circuit, state), jax.grad(loss)(state.synapses)
+    >>> all(jnp.allclose(a, b, atol=1e-6) for a, b in zip(update.w, gradient.w, strict=True))
+    True
     """
     synapses, (h, h_bar), _ = state
     if not h_bar:

@@ -14,14 +14,26 @@ PIXELS = ("standardised", "symmetric")
 
 
 class Split(NamedTuple):
-    """A split on the device: `images` uint8 [N, P]; `labels` int [N], or 0/1 [N, K]."""
+    """A split on the device: `images` uint8 [N, P]; `labels` int [N], or 0/1 [N, K].
+
+    >>> import sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> data.splits["test"].images.shape, data.splits["test"].images.dtype.name
+    ((359, 64), 'uint8')
+    """
 
     images: jax.Array
     labels: jax.Array
 
 
 class Data(NamedTuple):
-    """The splits by name, and what is taken from their pixels [1, P] and what they are then divided by []."""
+    """The splits by name, and what is taken from their pixels [1, P] and what they are then divided by [].
+
+    >>> import sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> sorted(data.splits), data.mean.shape, data.std.shape
+    (['test', 'train', 'val'], (1, 64), ())
+    """
 
     splits: dict[str, Split]
     mean: jax.Array
@@ -37,6 +49,11 @@ def place(dataset, pixels: str = "standardised") -> Data:
 
     Raises:
       ValueError: `pixels` is none of PIXELS, or the labels are no classes and no rows of 0 and 1.
+
+    >>> import sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"), pixels="symmetric")
+    >>> float(data.std), float(data.mean.min()), float(data.mean.max())
+    (127.5, 127.5, 127.5)
     """
     if pixels not in PIXELS:
         raise ValueError(f"pixels is {pixels!r}, expected one of {', '.join(PIXELS)}")
@@ -62,5 +79,12 @@ def place(dataset, pixels: str = "standardised") -> Data:
 
 
 def standardise(data: Data, images: jax.Array) -> jax.Array:
-    """uint8 [B, P] -> what the circuit sees, [B, P]: over the training images of mean 0 and variance 1, or -1..1."""
+    """uint8 [B, P] -> what the circuit sees, [B, P]: over the training images of mean 0 and variance 1, or -1..1.
+
+    >>> import sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> x = sj.inputs.standardise(data, data.splits["train"].images)
+    >>> print(f"{abs(x.mean()):.3f} {x.std():.3f}")
+    0.000 1.000
+    """
     return (images - data.mean) / data.std

@@ -19,6 +19,11 @@ class Loss(NamedTuple):
       value: F for each example, [B].
       error: ε = -∂F/∂ŷ for each example, [B, K].
       scores: ŷ -> the class scores [B, K]: the largest, or those above 1/2, are the prediction.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> loss, y_hat, labels = sj.losses.mse, jnp.array([[1.0, 0.0]]), jnp.array([1])
+    >>> loss.value(y_hat, labels).tolist(), loss.error(y_hat, labels).tolist()
+    ([2.0], [[-2.0, 2.0]])
     """
 
     name: str
@@ -32,6 +37,10 @@ def targets(y_hat, labels):
 
     Raises:
       ValueError: one number an image that is no class; classes out of range, where their values are known.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> sj.losses.targets(jnp.zeros((2, 3)), jnp.array([2, 0])).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     classes = y_hat.shape[1]
     if labels.ndim != 1:
@@ -71,6 +80,16 @@ def accuracy(scores: jax.Array, labels: jax.Array) -> jax.Array:
     """The share of right predictions, 0 to 1: of examples, or of all labels where there are several.
 
     Multi-label accuracy is MedMNIST's mean per-label accuracy at a threshold of 1/2 (Yang et al. 2023).
+
+    Args:
+      scores: [B, K], as a loss's `scores` gives them.
+      labels: [B], or 0/1 [B, K].
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> float(sj.losses.accuracy(jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([0, 1])))
+    0.5
+    >>> float(sj.losses.accuracy(jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([[1, 0], [1, 1]])))
+    0.75
     """
     right = jnp.argmax(scores, axis=1) == labels if labels.ndim == 1 else (scores > 0.5) == (labels > 0)
     return jnp.mean(right)
@@ -81,6 +100,17 @@ def macro_auc(scores: np.ndarray, labels: np.ndarray) -> float:
 
     MedMNIST's AUC (Yang et al. 2023). A class without positive or without negative examples has no
     curve and is left out; NaN where no class has one, or a score is not finite.
+
+    Args:
+      scores: [B, K].
+      labels: [B], or 0/1 [B, K].
+
+    >>> import numpy as np, sam_jax as sj
+    >>> scores = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    >>> sj.losses.macro_auc(scores, np.array([0, 0, 1]))
+    1.0
+    >>> sj.losses.macro_auc(scores, np.array([1, 1, 0]))
+    0.0
     """
     from sklearn.metrics import roc_auc_score
 

@@ -16,6 +16,11 @@ def make_schedule(name: str, warmup: int, total: int) -> Callable:
 
     Raises:
       ValueError: the name is none of SCHEDULES.
+
+    >>> import sam_jax as sj
+    >>> s = sj.plasticity.make_schedule("cosine", warmup=1, total=5)
+    >>> [abs(round(float(s(step)), 3)) for step in (0, 1, 3, 5)]
+    [0.5, 1.0, 0.5, 0.0]
     """
     if name not in SCHEDULES:
         raise ValueError(f"schedule is {name!r}, expected one of {', '.join(SCHEDULES)}")
@@ -31,7 +36,12 @@ def make_schedule(name: str, warmup: int, total: int) -> Callable:
 
 
 def always(step):
-    """The schedule of a constant rate."""
+    """The schedule of a constant rate.
+
+    >>> import sam_jax as sj
+    >>> sj.plasticity.always(7)
+    1.0
+    """
     return 1.0
 
 
@@ -81,7 +91,17 @@ def optimizer(
 
 
 def carried_over(numbers: Mapping, opt_state: optax.OptState) -> optax.OptState:
-    """The optimizer's state at the start of an epoch: the momentum times `momentum_kept`, where both are given."""
+    """The optimizer's state at the start of an epoch: the momentum times `momentum_kept`, where both are given.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> numbers, one = {"rate_w": 0.5, "momentum": 0.9, "momentum_kept": 0.25}, sj.Synapses(w=(jnp.ones((1, 1)),))
+    >>> optimizer = sj.plasticity.optimizer(numbers, plastic=("w",))
+    >>> _, state = optimizer.update(one, optimizer.init(one), one)
+    >>> carried = sj.plasticity.carried_over(numbers, state)
+    >>> still, _ = optimizer.update(sj.Synapses(w=(jnp.zeros((1, 1)),)), carried, one)
+    >>> print(f"{still.w[0].item():.4f}")  # -0.9 · 0.25 · 0.5
+    -0.1125
+    """
     if "momentum" not in numbers or "momentum_kept" not in numbers:
         return opt_state
     trace = optax.tree_utils.tree_get(opt_state, "trace")
@@ -90,7 +110,15 @@ def carried_over(numbers: Mapping, opt_state: optax.OptState) -> optax.OptState:
 
 
 def held(inner: optax.GradientTransformation, plastic: tuple[str, ...]) -> optax.GradientTransformation:
-    """Any optax optimizer of Synapses, with no step for the pathways that are not plastic."""
+    """Any optax optimizer of Synapses, with no step for the pathways that are not plastic.
+
+    >>> import jax.numpy as jnp, optax, sam_jax as sj
+    >>> one = sj.Synapses(w=(jnp.ones((1, 1)),), v=(jnp.ones((1, 1)),))
+    >>> optimizer = sj.plasticity.held(optax.sgd(0.5), plastic=("w",))
+    >>> updates, _ = optimizer.update(one, optimizer.init(one), one)
+    >>> updates.w[0].item(), updates.v[0].item()
+    (-0.5, 0.0)
+    """
 
     def update(gradients, state, params=None):
         updates, state = inner.update(gradients, state, params)

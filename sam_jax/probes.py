@@ -16,7 +16,12 @@ from sam_jax.losses import Loss
 
 
 def angle(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The angle between two arrays of one shape, taken as vectors, in degrees [0, 180]."""
+    """The angle between two arrays of one shape, taken as vectors, in degrees [0, 180].
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> print(f"{sj.probes.angle(jnp.array([1.0, 0.0]), jnp.array([1.0, 1.0])):.1f}")
+    45.0
+    """
     cosine = jnp.vdot(a, b) / (jnp.linalg.norm(a) * jnp.linalg.norm(b))
     return jnp.degrees(jnp.arccos(jnp.clip(cosine, -1.0, 1.0)))
 
@@ -26,6 +31,11 @@ def alignment(synapses: Synapses) -> dict[str, jax.Array]:
 
     `w_bar_angle` and `w_bar_norm_ratio` compare W̄ with Wᵀ where every W̄ is of that shape
     (Akrout et al. 2019); `v_angle` compares V with V̄ᵀ likewise (Lemma 1).
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> synapses = sj.Synapses(w=(jnp.eye(2), jnp.array([[1.0, 0.0]])), w_bar=(jnp.array([[0.0], [2.0]]),))
+    >>> {name: value.tolist() for name, value in sj.probes.alignment(synapses).items()}
+    {'w_bar_angle': [90.0], 'w_bar_norm_ratio': [2.0]}
     """
     found = {}
     paired = list(zip(synapses.w_bar, [w.T for w in synapses.w[1:]], strict=False))
@@ -44,12 +54,22 @@ def preconditioner(synapses: Synapses) -> tuple[jax.Array, ...]:
 
     Raises:
       ValueError: the synapses hold no v_bar.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> sj.probes.preconditioner(sj.Synapses(v_bar=(jnp.array([[1.0, 1.0], [0.0, 2.0]]),)))[0].tolist()
+    [[2.0, 2.0], [2.0, 4.0]]
     """
     return tuple(v_bar @ v_bar.T for v_bar in _v_bar(synapses))
 
 
 def spectrum(matrix: jax.Array) -> jax.Array:
-    """Singular values of a matrix [m, n], largest first, [min(m, n)]."""
+    """Singular values of a matrix [m, n], largest first, [min(m, n)].
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> values = sj.probes.spectrum(jnp.array([[0.0, 3.0, 0.0], [4.0, 0.0, 0.0]]))
+    >>> [round(value) for value in values.tolist()]
+    [4, 3]
+    """
     return jnp.linalg.svd(matrix, compute_uv=False)
 
 
@@ -57,6 +77,10 @@ def effective_rank(matrix: jax.Array) -> jax.Array:
     """exp of the entropy (nats) of the singular values scaled to sum to 1, from 1 to the rank (Roy & Vetterli 2007).
 
     NaN for a matrix of zeros.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> print(f"{sj.probes.effective_rank(jnp.eye(3)):.3f} {sj.probes.effective_rank(jnp.ones((3, 3))):.3f}")
+    3.000 1.000
     """
     return _effective_number(spectrum(matrix))
 
@@ -70,6 +94,11 @@ def conditioning(synapses: Synapses) -> dict[str, jax.Array]:
 
     Raises:
       ValueError: the synapses hold no v_bar.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> found = sj.probes.conditioning(sj.Synapses(v_bar=(jnp.diag(jnp.array([1.0, 2.0])),)))  # eigenvalues 1 and 4
+    >>> {name: round(found[name].item(), 3) for name in ("h_trace_mean", "h_top", "h_condition")}
+    {'h_trace_mean': 2.5, 'h_top': 4.0, 'h_condition': 4.0}
     """
 
     def measures(v_bar):
@@ -86,12 +115,23 @@ def conditioning(synapses: Synapses) -> dict[str, jax.Array]:
 
 
 def pathway_norms(synapses: Synapses) -> dict[str, jax.Array]:
-    """The Frobenius norm of every matrix: `w_norm` [entries of w], and so on for the stored pathways."""
+    """The Frobenius norm of every matrix: `w_norm` [entries of w], and so on for the stored pathways.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> sj.probes.pathway_norms(sj.Synapses(w=(jnp.array([[3.0, 4.0]]),)))["w_norm"].tolist()
+    [5.0]
+    """
     return {f"{pathway}_norm": norms for pathway, norms in _norms(synapses).items()}
 
 
 def change(before: Synapses, after: Synapses) -> dict[str, jax.Array]:
-    """How far every matrix has moved, ‖after - before‖_F: `w_change` [entries of w], and so on."""
+    """How far every matrix has moved, ‖after - before‖_F: `w_change` [entries of w], and so on.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> before, after = sj.Synapses(w=(jnp.ones((1, 2)),)), sj.Synapses(w=(jnp.array([[4.0, 5.0]]),))
+    >>> sj.probes.change(before, after)["w_change"].tolist()
+    [5.0]
+    """
     moved = jax.tree.map(jnp.subtract, after, before)
     return {f"{pathway}_change": norms for pathway, norms in _norms(moved).items()}
 
@@ -123,6 +163,15 @@ def against_gradient(
 
     Raises:
       ValueError: the synapses hold no v_bar.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> circuit = sj.sam((4, 3, 2), activation="linear")
+    >>> synapses = sj.init(circuit, jax.random.key(0)).synapses
+    >>> synapses = synapses._replace(w_bar=(synapses.w[1].T,), v_bar=(2 * jnp.eye(3),))  # H = 4 I
+    >>> x, labels = jnp.eye(4), jnp.array([0, 1, 0, 1])
+    >>> found = sj.probes.against_gradient(circuit, synapses, x, labels, sj.losses.cross_entropy)
+    >>> round(found["gradient_cosine"].item(), 4), round(found["theorem_error"].item(), 4)  # ΔW is 2 ΔW_SGD
+    (1.0, 0.5)
     """
     preconditioners = preconditioner(synapses)
     # ΔV is wanted even where V is held, and ΔW̄ is not.
@@ -143,7 +192,12 @@ def against_gradient(
 
 
 def backprop(circuit: Circuit) -> Circuit:
-    """The circuit whose `local_update` is the gradient of W, on the same upstream layers."""
+    """The circuit whose `local_update` is the gradient of W, on the same upstream layers.
+
+    >>> import sam_jax as sj
+    >>> sj.probes.backprop(sj.sam((4, 3, 2))) == sj.sgd((4, 3, 2))
+    True
+    """
     return Circuit(
         circuit.widths,
         activation=circuit.activation,

@@ -52,6 +52,17 @@ class Teacher(NamedTuple):
       targets: the labels as rows, [B, K]: one-hot, or 0 and 1 for several labels.
       value: ŷ [B, K] -> F [B], for rules that try other outputs.
       key: a key for rules whose feedback is random.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> loss, y_hat, labels = sj.losses.mse, jnp.zeros((1, 2)), jnp.array([1])
+    >>> teacher = sj.Teacher(
+    ...     error=loss.error(y_hat, labels),
+    ...     targets=sj.losses.targets(y_hat, labels),
+    ...     value=lambda other: loss.value(other, labels),
+    ...     key=jax.random.key(0),
+    ... )
+    >>> teacher.error.tolist(), teacher.value(y_hat + 1).tolist()
+    ([[0.0, 2.0]], [1.0])
     """
 
     error: jax.Array
@@ -114,6 +125,13 @@ class Rule:
 
     Raises:
       ValueError: `ties`, `scaled` or `space` name a number that it does not have, or a range is empty.
+
+    >>> import sam_jax as sj
+    >>> slow = sj.sam.replace(name="slow", title="slow SAM", numbers={**sj.sam.numbers, "rate_w": 0.25})
+    >>> slow.settle(factor=0.5)["rate_w"]
+    0.125
+    >>> slow((6, 5, 3)) == sj.sam((6, 5, 3))
+    True
     """
 
     name: str

@@ -32,7 +32,9 @@ def check(rule: Rule, *, learns: bool = True) -> None:
       ValueError: one line, what was found and what was expected.
 
     >>> import sam_jax as sj
-    >>> sj.testing.check(sj.fa)
+    >>> sj.testing.check(sj.fa.replace(numbers={"scale_w": 1.0}, space={}))
+    Traceback (most recent call last):
+    ValueError: rule fa: its numbers are scale_w; expected rate_w among them
     """
     _check_numbers(rule)
     _check_start(rule)

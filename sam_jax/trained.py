@@ -44,6 +44,12 @@ class Trained:
       seeds: R seeds.
       diverged: [R], whether a run was lost; it is then as it was before the epoch in which it diverged.
       history: a dict for each evaluation: `epoch`, and `train_loss`, `test_accuracy`, ... each [R].
+
+    >>> import sam_jax as sj
+    >>> digits = sj.load("digits")
+    >>> net = sj.train("sgd", (64, 10), digits, epochs=1)
+    >>> net.accuracy["test"].shape, net.scores(digits.test.images).shape, net.predict(digits.test.images).shape
+    ((1,), (1, 359, 10), (1, 359))
     """
 
     rule: Rule
@@ -177,6 +183,16 @@ def save(path: str | pathlib.Path, trained: Trained) -> None:
     """Writes trained circuits as flax's msgpack, whole or not at all, with all that prediction needs.
 
     A rule or an activation of one's own is saved by its name alone: `restore` must be given it again.
+
+    Raises:
+      OSError: the file cannot be written; one that is there then stays as it was.
+
+    >>> import pathlib, tempfile, sam_jax as sj
+    >>> net = sj.train("sgd", (64, 10), sj.load("digits"), epochs=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sj.save(pathlib.Path(folder, "net.msgpack"), net)
+    ...     [path.name for path in pathlib.Path(folder).iterdir()]
+    ['net.msgpack']
     """
     circuit = dataclasses.asdict(trained.circuit)
     if callable(circuit["activation"]):
@@ -210,6 +226,15 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
     Raises:
       ValueError: the file holds no trained circuits, or those of another rule, or a rule or activation is
         missing.
+
+    >>> import pathlib, tempfile, sam_jax as sj
+    >>> digits = sj.load("digits")
+    >>> net = sj.train("sgd", (64, 10), digits, epochs=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sj.save(pathlib.Path(folder, "net.msgpack"), net)
+    ...     same = sj.restore(pathlib.Path(folder, "net.msgpack"))
+    >>> bool((same.predict(digits.test.images) == net.predict(digits.test.images)).all())
+    True
     """
     path = pathlib.Path(path)
     content = _content(path)

@@ -46,6 +46,13 @@ class Protocol(NamedTuple):
       auc: also compute the macro AUC, on the host.
       evaluate_every: epochs between two evaluations; the last epoch is always evaluated.
       interventions: what is frozen or lesioned, and after which epoch.
+
+    >>> import sam_jax as sj
+    >>> protocol = sj.training.Protocol(
+    ...     sj.sam.functions, sj.sam((64, 20, 10)), sj.losses.cross_entropy, batch_size=32, epochs=5
+    ... )
+    >>> protocol._replace(interventions=(sj.interventions.parse("freeze", "v_bar@2"),)).plastic
+    ('w', 'w_bar', 'v')
     """
 
     rule: Functions
@@ -72,6 +79,13 @@ class Protocol(NamedTuple):
 class Run(NamedTuple):
     """The carried state of a run.
 
+    >>> import jax, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> run, _ = sj.training.start(protocol, sj.sgd.settle(), data, jax.random.key(0))
+    >>> run.synapses.w[0].shape, bool(run.diverged)
+    ((10, 64), False)
+
     Attributes:
       synapses, memory, opt_state: of the rule and of the optimizer.
       key: the run's.
@@ -90,7 +104,12 @@ class Run(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """What is measured on a split; `scores` [N, K] only where the AUC needs them."""
+    """What is measured on a split: mean loss, accuracy (0 to 1), and `scores` [N, K] only where the AUC needs them.
+
+    >>> import sam_jax as sj
+    >>> sj.training.Metrics(loss=0.5, accuracy=0.9)
+    Metrics(loss=0.5, accuracy=0.9, scores=())
+    """
 
     loss: jax.Array
     accuracy: jax.Array
@@ -98,7 +117,16 @@ class Metrics(NamedTuple):
 
 
 def make_optimizer(protocol: Protocol, numbers: Mapping, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The protocol's own optimizer, or that of eq. (8)-(11) with its schedule."""
+    """The protocol's own optimizer, or that of eq. (8)-(11) with its schedule.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> protocol = sj.training.Protocol(
+    ...     sj.sgd.functions, sj.sgd((1, 1)), sj.losses.mse, 1, epochs=2, schedule="constant", warmup_epochs=0
+    ... )
+    >>> optimizer, one = sj.training.make_optimizer(protocol, {"rate_w": 0.5}, 10), sj.Synapses(w=(jnp.ones((1, 1)),))
+    >>> optimizer.update(one, optimizer.init(one), one)[0].w[0].item()
+    -0.5
+    """
     if protocol.optimizer is not None:
         return plasticity.held(protocol.optimizer, protocol.plastic)
     warmup, total = (int(epochs * steps_per_epoch) for epochs in (protocol.warmup_epochs, protocol.epochs))
@@ -113,8 +141,19 @@ def make_optimizer(protocol: Protocol, numbers: Mapping, steps_per_epoch: int) -
 def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory, opt_state, x, labels, key):
     """One batch, for every rule.
 
-    x [B, P] and labels [B] (or [B, K]) -> (synapses, memory, optimizer state, the batch's mean loss before
-    the update []).
+    x [B, P] and labels [B] (or [B, K]), `memory` the rule's, `opt_state` that of `make_optimizer`, a key for this step
+    -> (synapses, memory, optimizer state, the batch's mean loss before the update []).
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((2, 4)), sj.losses.cross_entropy, 3, epochs=1)
+    >>> numbers, nothing = sj.sgd.settle(), sj.Synapses(w=(jnp.zeros((4, 2)),))
+    >>> optimizer = sj.training.make_optimizer(protocol, numbers, 1)
+    >>> x, labels = jnp.ones((3, 2)), jnp.array([0, 1, 2])
+    >>> *_, loss = sj.training.train_step(
+    ...     protocol, numbers, optimizer, nothing, (), optimizer.init(nothing), x, labels, jax.random.key(0)
+    ... )
+    >>> print(f"{loss:.4f} {jnp.log(4):.4f}")  # four classes, alike
+    1.3863 1.3863
     """
     rule, circuit, loss = protocol.rule, protocol.circuit, protocol.loss
     state = rule.forward(circuit, State(synapses, Activity(), memory), x)
@@ -140,6 +179,14 @@ def train_epoch(
     protocol: Protocol, numbers: Mapping, data: Data, run: Run, epoch: jax.Array, watch=lambda synapses: ()
 ):
     """One pass over a fresh permutation of the training split: (run, the largest batch loss, what was watched).
+
+    >>> import jax, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> run, _ = sj.training.start(protocol, sj.sgd.settle(), data, jax.random.key(0))
+    >>> run, peak, _ = sj.training.train_epoch(protocol, sj.sgd.settle(), data, run, 1)
+    >>> run.synapses.w[0].shape, peak.shape
+    ((10, 64), ())
 
     `watch(synapses)` is taken after every step of the compiled loop, and stacked.
     """
@@ -170,7 +217,15 @@ def train_epoch(
 
 
 def answer(rule: Functions, circuit: Circuit, state: State, data: Data, images: jax.Array) -> jax.Array:
-    """ŷ [N, K] for uint8 images [N, P], standardised as the training images were."""
+    """ŷ [N, K] for uint8 images [N, P], standardised as the training images were.
+
+    >>> import jax, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> state = sj.init(protocol.circuit, jax.random.key(0))
+    >>> sj.training.answer(protocol.rule, protocol.circuit, state, data, data.splits["test"].images).shape
+    (359, 10)
+    """
 
     def one(image):
         return rule.forward(circuit, state, standardise(data, image[None])).activity.h[-1][0]
@@ -179,7 +234,16 @@ def answer(rule: Functions, circuit: Circuit, state: State, data: Data, images: 
 
 
 def evaluate(protocol: Protocol, data: Data, synapses: Synapses, memory: Any, split: str) -> Metrics:
-    """Loss and accuracy over a split, every example counted once, the last incomplete batch too."""
+    """Loss and accuracy over a split, every example counted once, the last incomplete batch too.
+
+    >>> import jax.numpy as jnp, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> nothing = sj.Synapses(w=(jnp.zeros((10, 64)),))
+    >>> metrics = sj.training.evaluate(protocol, data, nothing, (), "test")
+    >>> print(f"{metrics.loss:.4f} {jnp.log(10):.4f}")  # ten classes, alike
+    2.3026 2.3026
+    """
     images, labels = data.splits[split]
     y_hat = answer(protocol.rule, protocol.circuit, State(synapses, Activity(), memory), data, images)
     scores = protocol.loss.scores(y_hat)
@@ -188,7 +252,15 @@ def evaluate(protocol: Protocol, data: Data, synapses: Synapses, memory: Any, sp
 
 
 def start(protocol: Protocol, numbers: Mapping, data: Data, key: jax.Array) -> tuple[Run, dict[str, Metrics]]:
-    """A run before training, and its metrics."""
+    """A run before training, and its metrics.
+
+    >>> import jax, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> run, metrics = sj.training.start(protocol, sj.sgd.settle(), data, jax.random.key(0))
+    >>> sorted(metrics), bool(run.initial_loss == metrics["train"].loss)
+    (['test', 'train', 'val'], True)
+    """
     state = protocol.rule.init(protocol.circuit, jax.random.fold_in(key, 0), numbers)
     opt_state = make_optimizer(protocol, numbers, 1).init(state.synapses)
     metrics = {split: evaluate(protocol, data, state.synapses, state.memory, split) for split in data.splits}
@@ -203,6 +275,14 @@ def advance(protocol: Protocol, numbers: Mapping, data: Data, run: Run, epochs: 
     It diverges when a batch's mean loss, or the training split's loss at the evaluation, is not finite or
     exceeds DIVERGED_AT times the loss before training; it is then kept as it was before that epoch, or
     before these epochs. A diverged run's metrics mean nothing: read `diverged` first.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> run, before = sj.training.start(protocol, sj.sgd.settle(), data, jax.random.key(0))
+    >>> run, after = sj.training.advance(protocol, sj.sgd.settle(), data, run, jnp.array([1, 2]))
+    >>> bool(after["train"].loss < before["train"].loss), bool(run.diverged)
+    (True, False)
     """
     limit = DIVERGED_AT * run.initial_loss
 
@@ -227,6 +307,16 @@ def first_to_diverge(protocol: Protocol, numbers: Mapping, data: Data, run: Run,
 
     It is the first pathway of which a layer's matrix has a norm of GROWN times that before the epoch, or is not
     finite; where none has, the one that grew most.
+
+    >>> import jax, sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> fixed = (sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy)
+    >>> protocol = sj.training.Protocol(*fixed, 64, epochs=1, warmup_epochs=0)
+    >>> numbers = sj.sgd.settle({"rate_w": 1e9})
+    >>> *_, (epoch, runs, _) = sj.training.train(protocol, numbers, data, [0])
+    >>> run = jax.tree.map(lambda leaf: leaf[0], runs)
+    >>> sj.training.first_to_diverge(protocol, numbers, data, run, epoch)
+    (1, 'w')
 
     Args:
       protocol, numbers, data: of the run.
@@ -262,14 +352,35 @@ def first_to_diverge(protocol: Protocol, numbers: Mapping, data: Data, run: Run,
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def start_runs(protocol: Protocol, placed: devices.Layout, numbers: Mapping, data: Data, keys: jax.Array):
-    """`start` for all runs: every leaf of `numbers`, and `keys`, has a leading axis of them. Compiled."""
+    """`start` for all runs: every leaf of `numbers`, and `keys`, has a leading axis of them. Compiled.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> from sam_jax import devices
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> numbers, keys = {"rate_w": jnp.array([0.1, 0.2])}, jax.random.split(jax.random.key(0))
+    >>> runs, metrics = sj.training.start_runs(protocol, devices.Layout(1, 2), numbers, data, keys)
+    >>> runs.synapses.w[0].shape, metrics["test"].accuracy.shape
+    ((2, 10, 64), (2,))
+    """
     begin = devices.over_runs(lambda data, key, one: start(protocol, one, data, key), placed)
     return begin(data, keys, numbers)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
 def advance_runs(protocol: Protocol, placed: devices.Layout, numbers: Mapping, data: Data, runs: Run, epochs):
-    """`advance` for all runs, which are donated. Compiled."""
+    """`advance` for all runs, which are donated. Compiled.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> from sam_jax import devices
+    >>> data, placed = sj.inputs.place(sj.load("digits")), devices.Layout(1, 2)
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> numbers, keys = {"rate_w": jnp.array([0.1, 0.0])}, jax.random.split(jax.random.key(0))
+    >>> runs, before = sj.training.start_runs(protocol, placed, numbers, data, keys)
+    >>> runs, after = sj.training.advance_runs(protocol, placed, numbers, data, runs, jnp.array([1]))
+    >>> (after["train"].loss < before["train"].loss).tolist()  # nothing is learned at a rate of 0
+    [True, False]
+    """
 
     def some_epochs(shared, key, one):
         data, epochs = shared
@@ -286,7 +397,15 @@ def _program(protocol: Protocol, epoch: int) -> Protocol:
 
 
 def stops(protocol: Protocol) -> list[int]:
-    """The epochs at which a run comes back to the host: 0, each evaluation, each intervention, the last."""
+    """The epochs at which a run comes back to the host: 0, each evaluation, each intervention, the last.
+
+    >>> import sam_jax as sj
+    >>> protocol = sj.training.Protocol(
+    ...     sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=5, evaluate_every=2
+    ... )
+    >>> sj.training.stops(protocol)
+    [0, 2, 4, 5]
+    """
     evaluations = range(0, protocol.epochs, protocol.evaluate_every)
     begins = [i.epoch for i in protocol.interventions if i.epoch < protocol.epochs]
     return sorted({*evaluations, *begins, protocol.epochs})
@@ -317,6 +436,15 @@ def train(
 
     Raises:
       ValueError: the batch is larger than the training split, or an intervention does not fit the circuit.
+
+    >>> import sam_jax as sj
+    >>> data = sj.inputs.place(sj.load("digits"))
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((64, 10)), sj.losses.cross_entropy, 64, epochs=2)
+    >>> for epoch, runs, metrics in sj.training.train(protocol, sj.sgd.settle(), data, seeds=[0, 1, 2]):
+    ...     print(epoch, metrics["test"].accuracy.shape)
+    0 (3,)
+    1 (3,)
+    2 (3,)
     """
     examples = len(data.splits["train"].images)
     if protocol.batch_size > examples:

@@ -126,7 +126,7 @@ def test_alike_is_an_interval_within_the_margin(mean, outcome):
 
 def test_a_diverged_run_counts_as_chance_where_arms_may_diverge():
     pair = results(rows({"a": around(50), "b": [None, None, None]}))
-    ours, outcome = compare.above(pair, "mine", [("a", "b")], lost_is_chance=True)
+    ours, outcome, _ = compare.above(pair, "mine", [("a", "b")], lost_is_chance=True)
     assert outcome == "holds"
     assert "+40.00 points" in ours and "(3 of 3 diverged)" in ours and "10.00 %" in ours
     assert compare.above(pair, "mine", [("b", "a")], lost_is_chance=True).outcome == "does not hold"

@@ -63,6 +63,9 @@ def test_the_verdict_prints_the_difference_its_interval_and_what_was_lost():
     found = compare.above(of, "mine", [("sam", "sgd")])
     assert f"+2.00 points [+{2 - half:.2f}, +{2 + half:.2f}]" in found.ours
     assert "n = 3, 1 of 4 pairs lost" in found.ours
+    (effect,) = found.effects
+    assert effect.words == found.ours and effect.name == "SAM − SGD" and effect.unit == "points"
+    assert effect.paired[:3] == pytest.approx((2.0, 2 - half, 2 + half))
     assert found.outcome == "undecided"  # what diverges is not shown to be above
     rival = compare.above(results(sam=[51.9, 52.0, 52.1], sgd=[50.0, 50.0, None]), "mine", [("sam", "sgd")])
     assert rival.outcome == "holds" and "1 of 3 pairs lost" in rival.ours
@@ -75,6 +78,7 @@ def test_one_rival_that_is_better_decides_for_all():
     for rivals, outcome in (("fa", "wm"), "undecided"), (("fa", "kp", "wm"), "does not hold"):
         found = compare.above(of, "mine", [("sam", b) for b in rivals])
         assert found.outcome == outcome and all(f"SAM − {sj.RULES[b].title}" in found.ours for b in rivals)
+        assert [effect.name for effect in found.effects] == [f"SAM − {sj.RULES[b].title}" for b in rivals]
 
 
 def test_several_outcomes_hold_together_only_if_each_does():

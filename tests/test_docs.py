@@ -1,9 +1,15 @@
-"""The pages of docs/: all in the menu, no computed table behind, every name there. Examples are doctests, links are in
-`test_readme`."""
+"""The pages of docs/: all in the menu, no computed table behind, every name there, an example for each of the API.
 
+Their own examples are doctests, links are in `test_readme`.
+"""
+
+import doctest
 import importlib.util
+import inspect
 import pathlib
+import pkgutil
 import re
+import sys
 
 import pytest
 
@@ -62,6 +68,34 @@ def test_the_api_names_everything_public():
     assert modules >= {"probes", "training", "interventions", "testing", "losses", "plasticity", "inputs", "data"}
     for name in {*sj.__all__} - modules - {"rules"}:
         assert re.search(rf"(::: sam_jax|`sj)\.{name}\b", text("api.md")), name
+
+
+def shown(name):
+    """What `::: name` puts on the page, by its full name: a function or a class, or all that are public in a module."""
+    thing = pkgutil.resolve_name(name)
+    if not inspect.ismodule(thing):
+        return {name: thing}
+    public = {key: value for key, value in vars(thing).items() if not key.startswith("_")}
+    return {
+        f"{name}.{key}": value
+        for key, value in public.items()
+        if (inspect.isclass(value) or inspect.isroutine(inspect.unwrap(value))) and value.__module__ == name
+    }
+
+
+API = {}
+for line in re.findall(r"^::: ([\w.]+)$", text("api.md"), flags=re.MULTILINE):
+    API |= shown(line)
+
+
+@pytest.mark.parametrize("name", API)
+def test_everything_on_the_api_page_has_an_example_that_comes_true(name):
+    thing = API[name]
+    (example,) = doctest.DocTestFinder(recurse=False).find(thing, name, module=sys.modules[thing.__module__])
+    assert example.examples, f"{name} has no example"
+    said = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=said.append)
+    assert not said, "".join(said)
 
 
 def test_the_data_page_has_the_catalogues_sizes():

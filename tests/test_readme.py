@@ -145,7 +145,11 @@ def without_code(text):
 
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 130
-    prose = [line for line in without_code(README) if not line.startswith("|")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "bad_inputs.md"], ids=str)
+def test_no_line_of_prose_is_over_forty_words(page):
+    prose = [line for line in without_code((ROOT / page).read_text(encoding="utf-8")) if not line.startswith("|")]
     assert [line for line in prose if len(line.split()) > 40] == []
 
 

@@ -3,22 +3,41 @@
 import base64
 import html
 import html.parser
+import io
 import pathlib
 import re
 import urllib.parse
 
 import commands
+import numpy as np
 import pytest
+from PIL import Image
 from sam_jax.experiments.paper import CLAIMS
 from sam_jax.experiments.verdicts import Verdict
 
 from sam_jax.experiments import verdicts
 from sam_jax.lab import records
+from sam_jax.lab.compare import Effect
+from sam_jax.lab.statistics import Paired
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "experiments" / "report.py"
 HOSTILE = "<script>alert('x')</script> & \"quotes\""
 OURS = "−0.73 points, 95 % interval −0.91 to −0.55, paired t-test, p = 0.0004"
+# Of one scale from 0 to 3 points, drawn from 5 to 95; ranks have a scale of their own, and a lost pair no bar.
+EFFECTS = (
+    Effect("SAM − FA", Paired(2.0, 1.0, 3.0, 0.01, 5, 0)),
+    Effect("SAM − KP", Paired(0.5, None, None, None, 1, 4)),
+    Effect("SAM − WM", Paired(None, None, None, None, 0, 5)),
+    Effect("rank", Paired(-4.0, -8.0, 0.0, 0.05, 5, 0), "dimensions"),
+)
+BARS = [
+    {"zero": (5.0, 5.0), "interval": (35.0, 95.0), "mean": (65.0, 65.0)},
+    {"zero": (5.0, 5.0), "mean": (20.0, 20.0)},
+    {"zero": (5.0, 5.0)},
+    {"zero": (95.0, 95.0), "interval": (5.0, 95.0), "mean": (50.0, 50.0)},
+]
 VOID = {"meta", "link", "img", "br", "hr", "wbr"}
+KIBIBYTES = 2000
 
 
 class Page(html.parser.HTMLParser):
@@ -35,6 +54,9 @@ class Page(html.parser.HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):  # inside an SVG
+        self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -58,7 +80,7 @@ def make_run(folder, found=(), figures=(), table=None):
     records.open_run(folder, "experiment", {}, data, {})
     manifest = records.read(folder)[0]
     records.write_manifest(folder, {**manifest, "command": f"experiments/{folder.name}.py --epochs=3"})
-    records.append(folder, [{"seed": 0, "epoch": 3}, {"seed": 1, "epoch": 3}])
+    records.append(folder, [{"dataset": "digits", "arm": "sam", "seed": seed, "epoch": 3} for seed in (0, 1)])
     if found:
         verdicts.write(folder, found)
     for name in figures:
@@ -88,7 +110,7 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs") / "results"
     first = [
         Verdict("table1", HOSTILE, "SAM 98.85, SGD 98.44", OURS, "does not hold"),
-        Verdict("table1", "digits, 3 epochs, 2 seeds", "SAM above SGD", "+0.1 points", "holds"),
+        Verdict("table1", "digits, 3 epochs, 2 seeds", "SAM above SGD", "+0.1 points", "holds", EFFECTS),
     ]
     make_run(root / "table 1 #2?", first, ["curves.png", "map.png"], TABLE)
     second = [
@@ -141,12 +163,36 @@ def test_a_claim_counts_once_by_its_least_favourable_verdict(page):
 
 def test_each_figure_is_inside_the_page_and_described(page, runs):
     images = page[0].all("img")
-    prefix = "data:image/png;base64,"
-    embedded = {base64.b64decode(image["src"].removeprefix(prefix), validate=True) for image in images}
-    assert all(image["src"].startswith(prefix) for image in images)
-    assert embedded == {path.read_bytes() for path in runs.glob("*/*.png")} and len(images) == 3
+    prefix = "data:image/webp;base64,"
+    assert all(image["src"].startswith(prefix) and image["loading"] == "lazy" for image in images)
+    paths = sorted(runs.glob("*/*.png"))
+    assert len(images) == len(paths) == 3
+    for image, path in zip(images, paths, strict=True):
+        with (
+            Image.open(io.BytesIO(base64.b64decode(image["src"].removeprefix(prefix), validate=True))) as shown,
+            Image.open(path) as stored,
+        ):
+            assert shown.size == stored.size == (int(image["width"]), int(image["height"]))
+            apart = np.abs(np.asarray(shown, int) - np.asarray(stored.convert("RGB"), int))
+            assert apart.max() <= 16  # of 255: few colours, but those
     assert len({image["alt"] for image in images}) == 3
     assert any("curves.png" in image["alt"] and "table 1 #2?" in image["alt"] for image in images)
+
+
+def test_effects_are_drawn_and_what_stands_behind_them_is_folded_up(page):
+    row = section(page[1], "digits, 3 epochs, 2 seeds</td>", "</tr>")
+    cell = section(row, '<td data-label="Ours">', "</td>")
+    drawings = [Page(f"<svg{drawing}</svg>") for drawing in re.findall(r"<svg(.*?)</svg>", cell, re.DOTALL)]
+    lines = [{line["class"]: (float(line["x1"]), float(line["x2"])) for line in d.all("line")} for d in drawings]
+    assert lines == BARS
+    assert re.findall(r"<b>(.*?)</b>", cell) == [
+        "+2.00 points", "+0.50 points", "every pair lost", "-4.00 dimensions",
+    ]  # fmt: skip
+    assert "+0.1 points" in section(cell, "<details>", "</details>")
+
+
+def test_the_stored_page_is_small():
+    assert (SCRIPT.parent.parent / "results" / "report.html").stat().st_size < KIBIBYTES * 1024
 
 
 def test_nothing_is_loaded_from_anywhere(page):
@@ -249,11 +295,11 @@ def cut_figure(folder):
     ("damage", "line"),
     [
         (damage_verdicts, "verdicts.json holds no verdicts: "),
-        (damage_manifest, " cannot be read as a run (JSONDecodeError: "),
+        (damage_manifest, "/manifest.json: expected JSON, found a damaged file"),
         (empty_manifest, " cannot be read as a run (KeyError: "),
         (cut_figure, "curves.png is no whole PNG image"),
-        (lambda folder: (folder / "metrics.jsonl").write_text("3;\n"), " cannot be read as a run (JSONDecodeError: "),
-        (lambda folder: (folder / "manifest.json").write_text("[]"), " cannot be read as a run ("),
+        (lambda folder: (folder / "metrics.jsonl").write_text("3;\n"), "/metrics.jsonl, line 1: expected JSON"),
+        (lambda folder: (folder / "manifest.json").write_text("[]"), "/manifest.json: expected a JSON object"),
         (lambda folder: (folder / "manifest.json").unlink(), " has no manifest.json: expected the folder of a run"),
     ],
 )

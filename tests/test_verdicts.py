@@ -7,10 +7,16 @@ from sam_jax.experiments.paper import CLAIMS
 from sam_jax.experiments.verdicts import OUTCOMES, Verdict
 
 from sam_jax.experiments import verdicts
+from sam_jax.lab.compare import Effect
+from sam_jax.lab.statistics import Paired
 
+EFFECTS = (
+    Effect("SAM − SGD", Paired(-2.0, -2.5, -1.5, 0.001, 5, 0)),
+    Effect("effective rank", Paired(None, None, None, None, 0, 5), "dimensions"),
+)
 FOUND = [
     Verdict("table1", "mnist, 50 epochs, 5 seeds", "SAM 98.85", "98.41, 95 % interval 98.30 to 98.52", "holds"),
-    Verdict("table1", "cifar10, 50 epochs, 5 seeds", "SAM 51.91", "50.80 ± 0.20", "does not hold"),
+    Verdict("table1", "cifar10, 50 epochs, 5 seeds", "SAM 51.91", "50.80 ± 0.20", "does not hold", EFFECTS),
     Verdict("lemma1", "digits", "V̄ = Vᵀ", "‖V − V̄ᵀ‖ = 1e-13", "undecided"),
 ]
 
@@ -27,13 +33,16 @@ def test_the_file_is_plain_json_for_others(tmp_path):
     verdicts.write(tmp_path, FOUND)
     entries = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
     assert [entry["outcome"] for entry in entries] == ["holds", "does not hold", "undecided"]
-    assert set(entries[0]) == {"claim", "setting", "paper", "ours", "outcome"}
+    assert set(entries[0]) == {"claim", "setting", "paper", "ours", "outcome", "effects"}
+    assert [effect["name"] for effect in entries[1]["effects"]] == [effect.name for effect in EFFECTS]
+    assert entries[1]["effects"][0]["unit"] == "points" and entries[1]["effects"][0]["low"] == -2.5
 
 
 def test_a_run_without_verdicts_has_none(tmp_path):
     assert verdicts.read(tmp_path) == []
 
 
+ENTRY = '[{"claim": "lemma1", "setting": "s", "paper": "p", "ours": "o", "outcome": "holds", "effects": []}]'
 WRONG = [
     ({"claim": "table9"}, "claim 'table9' is unknown, expected one of table1, table2"),
     ({"outcome": "maybe"}, "the outcome of lemma1 is 'maybe', expected one of holds, does not hold, undecided"),
@@ -52,7 +61,20 @@ def test_a_wrong_verdict_is_refused_and_nothing_is_written(changes, line, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == [verdicts.FILE]
 
 
-@pytest.mark.parametrize("text", ["{", "3", "[3]", '["holds"]', '[{"claim": "lemma1"}]', '[{"truth": 1}]', "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "3",
+        "[3]",
+        '["holds"]',
+        '[{"claim": "lemma1"}]',
+        '[{"truth": 1}]',
+        ENTRY.replace("[]", "[3]"),
+        ENTRY.replace("[]", '[{"low": 1}]'),
+        "\xff",
+    ],
+)
 def test_a_damaged_file_is_named(text, tmp_path):
     path = tmp_path / verdicts.FILE
     path.write_bytes(text.encode("latin-1"))

@@ -33,6 +33,11 @@ VALIDATION_EVERY = 10  # one training example in ten, where the publisher has no
 class Archive:
     """A file that a publisher offers. `size` in bytes; sums in lower-case hex.
 
+    >>> from sam_jax.data import datasets
+    >>> archive = datasets.REGISTRY["cifar10"].archives[0]
+    >>> archive.file_name, archive.size, len(archive.sha256)
+    ('cifar-10-binary.tar.gz', 170052171, 64)
+
     unzipped: the sum of what a .gz file holds, where it may also lie in the data folder unzipped.
     """
 
@@ -57,6 +62,11 @@ class Spec:
     train_size counts the publisher's training images; where val_size is None a tenth of them
     becomes the validation split. shape: (H, W, C). parse: the archives' paths, in their order, to
     the arrays of `sam_jax.data.formats`. auc: the publisher reports the macro AUC beside the accuracy.
+
+    >>> from sam_jax.data import datasets
+    >>> mnist = datasets.REGISTRY["mnist"]
+    >>> mnist.train_size, mnist.examples, mnist.shape, mnist.classes
+    (60000, 54000, (28, 28, 1), 10)
     """
 
     name: str
@@ -86,6 +96,12 @@ def held_out(labels: np.ndarray, every: int) -> np.ndarray:
     The examples are shuffled, put in order of their class, and every `every`-th is taken: the total
     is exact, and a class with a single example is no special case. RandomState, because NumPy
     promises never to change its stream.
+
+    >>> import numpy as np
+    >>> from sam_jax.data import catalogue
+    >>> labels = np.array([0] * 10 + [1] * 20)
+    >>> labels[catalogue.held_out(labels, every=5)].tolist()
+    [0, 0, 1, 1, 1, 1]
     """
     order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
     if labels.ndim == 1:
@@ -94,7 +110,13 @@ def held_out(labels: np.ndarray, every: int) -> np.ndarray:
 
 
 def digits(paths: Sequence[pathlib.Path] = ()) -> formats.Arrays:
-    """scikit-learn's digits: 0..16 -> round(v 255/16), one to one; we cut a fifth as test split."""
+    """scikit-learn's digits: 0..16 -> round(v 255/16), one to one; we cut a fifth as test split.
+
+    >>> from sam_jax.data import catalogue
+    >>> arrays = catalogue.digits()
+    >>> {name: array.shape for name, array in arrays.items() if "images" in name}
+    {'train_images': (1438, 8, 8, 1), 'test_images': (359, 8, 8, 1)}
+    """
     import sklearn.datasets  # slow to import, and only this data set needs it
 
     del paths  # they lie in scikit-learn's package

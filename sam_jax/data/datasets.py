@@ -38,14 +38,26 @@ MAX_CLASSES = 2**16
 
 
 class Split(NamedTuple):
-    """images uint8 [N, H, W, C]; labels int32 [N] in 0..classes-1, or uint8 0/1 [N, classes]."""
+    """images uint8 [N, H, W, C]; labels int32 [N] in 0..classes-1, or uint8 0/1 [N, classes].
+
+    >>> import sam_jax as sj
+    >>> images, labels = sj.load("digits").test
+    >>> images.shape, labels.shape, int(labels.max())
+    ((359, 8, 8, 1), (359,), 9)
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
 
 class Dataset(NamedTuple):
-    """A data set in memory. `source` says where it was found: a file, URLs, or scikit-learn."""
+    """A data set in memory. `source` says where it was found: a file, URLs, or scikit-learn.
+
+    >>> import sam_jax as sj
+    >>> digits = sj.load("digits")
+    >>> digits.name, digits.task, digits.classes, digits.source, digits.shape, digits.pixels
+    ('digits', 'single-label', 10, 'scikit-learn', (8, 8, 1), 64)
+    """
 
     name: str
     task: Task
@@ -75,7 +87,14 @@ class Dataset(NamedTuple):
 
 
 def data_folder(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
-    """The folder where data sets are looked for and kept; it need not exist."""
+    """The folder where data sets are looked for and kept; it need not exist.
+
+    It is `data_dir`, else $SAM_JAX_DATA_DIR, else $XDG_CACHE_HOME/sam_jax, else ~/.cache/sam_jax.
+
+    >>> from sam_jax.data import datasets
+    >>> datasets.data_folder("images").name
+    'images'
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     chosen = data_dir or os.environ.get("SAM_JAX_DATA_DIR") or os.path.join(cache, "sam_jax")
     return _path(chosen)
@@ -84,8 +103,17 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
 def check(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> None:
     """Raises at once what `load` would raise for an unknown name or a missing PATH.npz.
 
-    Reads no array and asks no network: for scripts, before anything is compiled. FileNotFoundError
-    for a path, ValueError for a name or for a `data_dir` that is a file.
+    Reads no array and asks no network: for scripts, before anything is compiled.
+
+    Raises:
+      FileNotFoundError: there is no file of this path.
+      ValueError: there is no data set of this name, or `data_dir` is a file.
+
+    >>> from sam_jax.data import datasets
+    >>> datasets.check("digits")
+    >>> datasets.check("digit")
+    Traceback (most recent call last):
+    ValueError: unknown data set 'digit'; nearest: digits; known: mnist, fashion_mnist, cifar10, ...
     """
     folder = data_folder(data_dir)
     if folder.exists() and not folder.is_dir():
@@ -106,8 +134,20 @@ def load(name: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> 
     and so does a file without val_ arrays; the choice depends on the labels only (`held_out`).
     In a file, the number of classes is the highest label plus one, or the length of its 0/1 rows.
 
-    Raises ValueError (unknown name, wrong checksum, damaged or unfit file), FileNotFoundError (no
-    such file), ConnectionError (no network), ImportError (a download without TFDS); one line each.
+    Args:
+      name: one of REGISTRY, or a path that ends in .npz.
+      data_dir: the folder of `data_folder`.
+
+    Raises:
+      ValueError: an unknown name, a wrong checksum, a damaged or unfit file.
+      FileNotFoundError: there is no such file.
+      ConnectionError: a data set is to be downloaded, and there is no network.
+      ImportError: a data set is to be downloaded, and TFDS is not installed.
+
+    >>> import sam_jax as sj
+    >>> digits = sj.load("digits")
+    >>> digits.train.images.shape, len(digits.val.images), len(digits.test.images)
+    ((1295, 8, 8, 1), 143, 359)
     """
     check(name, data_dir)
     if _is_path(name):

@@ -6,11 +6,24 @@ from sam_jax.lab import statistics
 from sam_jax.lab.results import Results
 
 
+class Effect(NamedTuple):
+    """A difference that a verdict rests on, for those who draw it; `ours` has it in words."""
+
+    name: str
+    paired: statistics.Paired
+    unit: str = "points"
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}: {statistics.describe(self.paired, self.unit)}"
+
+
 class Finding(NamedTuple):
     """What was found, in words, and whether the claim `holds`, `does not hold` or is `undecided`."""
 
     ours: str
     outcome: str
+    effects: tuple[Effect, ...] = ()
 
 
 def together(outcomes: list[str]) -> str:
@@ -36,7 +49,8 @@ def above(
     ours = [finding.ours for finding in found]
     if lost_is_chance and any(results.lost(dataset, arm) for pair in pairs for arm in pair):
         ours.append(f"diverged runs count as chance, {results.chance(dataset):.2f} %")
-    return Finding("; ".join(ours), together([finding.outcome for finding in found]))
+    effects = tuple(effect for finding in found for effect in finding.effects)
+    return Finding("; ".join(ours), together([finding.outcome for finding in found]), effects)
 
 
 def _pair(results, dataset, a, b, margin, lost_is_chance) -> Finding:
@@ -47,13 +61,17 @@ def _pair(results, dataset, a, b, margin, lost_is_chance) -> Finding:
         outcome = statistics.outcome(paired.low, paired.high, margin)
         if outcome == "holds" and None in first.values():  # what diverges is not shown to be above
             outcome = "undecided"
-        return Finding(f"{names}: {statistics.describe(paired)}", outcome)
+        return _finding(Effect(names, paired), outcome)
     alive = any(value is not None for value in (*first.values(), *second.values()))
     chance = results.chance(dataset)
     paired = statistics.paired(at_chance(first, chance), at_chance(second, chance))
     outcome = statistics.outcome(paired.low, paired.high, margin) if alive else "undecided"
     names = f"{results.title(a)}{results.lost(dataset, a)} − {results.title(b)}{results.lost(dataset, b)}"
-    return Finding(f"{names}: {statistics.describe(paired)}", outcome)
+    return _finding(Effect(names, paired), outcome)
+
+
+def _finding(effect: Effect, outcome: str) -> Finding:
+    return Finding(effect.words, outcome, (effect,))
 
 
 def at_chance(values: dict[int, float | None], chance: float) -> dict[int, float]:
@@ -74,8 +92,8 @@ def alike(results: Results, dataset: str, a: str, b: str, margin: float) -> Find
             outcome = "holds"
         elif paired.low > margin or paired.high < -margin:
             outcome = "does not hold"
-    names = f"{results.title(a)} − {results.title(b)}"
-    return Finding(f"{names}: {statistics.describe(paired)}; alike is within ±{margin:g}", outcome)
+    effect = Effect(f"{results.title(a)} − {results.title(b)}", paired)
+    return Finding(f"{effect.words}; alike is within ±{margin:g}", outcome, (effect,))
 
 
 def largest_difference(results: Results, dataset: str, a: str, b: str) -> float | None:

@@ -88,6 +88,13 @@ def compatibility_table(rules: tuple[Rule, ...] = tuple(RULES.values())) -> dict
 
     A pathway exists where the rule's `init` makes a matrix for it, a one-to-one or tied pathway being
     none; it is plastic where that matrix learns, by `local_update` or in `after`.
+
+    >>> import sam_jax as sj
+    >>> table = sj.compatibility_table((sj.sgd, sj.sam))
+    >>> [criterion for criterion, met in table["sgd"].items() if met]
+    ['connectivity u→u', 'plasticity u→u']
+    >>> all(table["sam"].values())
+    True
     """
     table = {}
     for rule in rules:
