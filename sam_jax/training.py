@@ -87,7 +87,9 @@ class Run(NamedTuple):
     ((10, 64), False)
 
     Attributes:
-      synapses, memory, opt_state: of the rule and of the optimizer.
+      synapses: the matrices.
+      memory: what the rule carries along.
+      opt_state: what the optimizer carries along.
       key: the run's.
       initial_loss: that of the training split before training.
       epoch: how many epochs these synapses have had; it stands still once the run has diverged.
@@ -319,8 +321,10 @@ def first_to_diverge(protocol: Protocol, numbers: Mapping, data: Data, run: Run,
     (1, 'w')
 
     Args:
-      protocol, numbers, data: of the run.
-      run: one run, as it was kept: no leaf has a leading axis.
+      protocol: of the run.
+      numbers: of the run.
+      data: of the run.
+      run: as it was kept, one run: no leaf has a leading axis.
       until: the epoch after which it was found to have diverged.
     """
     names = [pathway for pathway in PATHWAYS if getattr(run.synapses, pathway)]
