@@ -1,6 +1,6 @@
 """The tables of these pages that are computed: the rules' facts, the verdicts, what is stored in results/.
 
-    python docs/tables.py    # writes each between its page's `<!-- computed -->` and `<!-- end -->`
+    python docs/tables.py    # writes each between its page's `<!-- computed -->` and `<!-- end -->`, and the pictures
 
 `tests/test_docs.py` says which page is behind.
 """
@@ -8,6 +8,8 @@
 import functools
 import pathlib
 import re
+
+import arrows
 
 from sam_jax.circuit import PATHWAYS, SYMBOLS
 from sam_jax.experiments import verdicts
@@ -35,7 +37,7 @@ def ticks(name: str) -> list[str]:
 
 
 def facts(rule: Rule) -> str:
-    """A rule's source, its pathways, and its numbers with their defaults and what a search tries."""
+    """A rule's picture and source, its pathways, and its numbers with their defaults and what a search tries."""
     there, plastic = ticks(rule.name)[:4], ticks(rule.name)[4:]
     pathways = table(["", *(f"{SYMBOLS[p]} `{p}`" for p in PATHWAYS)], [["is there", *there], ["is plastic", *plastic]])
     rows = []
@@ -44,7 +46,8 @@ def facts(rule: Rule) -> str:
     for name, base in rule.ties.items():
         rows.append([f"`{name}`", f"as `{base}`", MEANINGS[name], ""])
     numbers = table(["number", "default", "meaning", "a search tries"], rows)
-    return f"Source: {rule.source}.\n\n{pathways}\n{numbers}"
+    picture = f"![The arrows of {rule.title}]({rule.name}.svg)"
+    return f"{picture}\n\nSource: {rule.source}.\n\n{pathways}\n{numbers}"
 
 
 def searched(rule: Rule, name: str) -> str:
@@ -110,6 +113,8 @@ def computed() -> dict[str, list[str]]:
 
 
 def main() -> None:
+    for name, rule in RULES.items():
+        (DOCS / "rules" / f"{name}.svg").write_text(arrows.picture(rule), encoding="utf-8")
     for name, parts in computed().items():
         path, left = DOCS / name, iter(parts)
         text = path.read_text(encoding="utf-8")

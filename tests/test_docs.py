@@ -29,7 +29,11 @@ def text(page):
 def tables():
     spec = importlib.util.spec_from_file_location("docs_tables", DOCS / "tables.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(DOCS))  # as `python docs/tables.py` has it
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS))
     return module
 
 
@@ -47,6 +51,24 @@ def test_computed_tables_are_those_of_the_code_and_the_stored_runs(tables):
     """Defaults, pathways, sources, verdicts, commands and times: `python docs/tables.py` writes them."""
     for page, parts in tables.computed().items():
         assert tables.PART.findall(text(page)) == parts, f"{page} is behind: python docs/tables.py"
+
+
+def test_a_rules_picture_is_that_of_the_code(tables):
+    for name, rule in sj.RULES.items():
+        held = (DOCS / "rules" / f"{name}.svg").read_text(encoding="utf-8")
+        assert held == tables.arrows.picture(rule), f"docs/rules/{name}.svg is behind: python docs/tables.py"
+
+
+@pytest.mark.parametrize(
+    ("rule", "solid", "dashed"),
+    [("sgd", {"w"}, {"w_bar"}), ("fa", {"w"}, {"w_bar"}), ("sam", {"w", "w_bar", "v", "v_bar"}, set())],
+)
+def test_solid_arrows_are_plastic_and_dashed_ones_are_not(tables, rule, solid, dashed):
+    """As the paper's Table 2 has it, by hand."""
+    lines = re.findall(r"<path .*?/>", text(f"rules/{rule}.svg"))
+    found = {name: ("dasharray" in line) for line in lines for name in re.findall(r"url\(#(\w+)\)", line)}
+    assert {name for name, dashes in found.items() if not dashes} == solid
+    assert {name for name, dashes in found.items() if dashes} == dashed | {"grey"}
 
 
 def test_defaults_stand_on_a_rules_page(tables):
