@@ -4,12 +4,14 @@ Pure functions, to be jitted and vmapped at will. Shapes as in `circuit.py`.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr  # -p log p, 0 at 0
 
-from sam_jax.circuit import Circuit, State, Synapses
+from sam_jax import training
+from sam_jax.circuit import PATHWAYS, Circuit, State, Synapses
 from sam_jax.connections import hebb
 from sam_jax.dynamics import derivative, feedback, forward, local_update
 from sam_jax.losses import Loss
@@ -189,6 +191,71 @@ def against_gradient(
             found["v_residual"] = _relative(-updates.v[i], decay_over_rate_v * synapses.v[i])
         layers.append(found)
     return _stack(layers)
+
+
+def gradient_cosine(protocol: training.Protocol, numbers: Mapping, state: State, x, labels, key) -> jax.Array:
+    """The cosine of a rule's ΔW with the gradient's step on the same batch and the same W, [entries of w].
+
+    Args:
+      protocol: its rule, circuit and loss.
+      numbers: the rule's.
+      state: its synapses and its rule's memory.
+      x: [B, d_1].
+      labels: as the loss takes them.
+      key: of the step, for rules that draw.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> protocol = sj.training.Protocol(sj.fa.functions, sj.fa((4, 3, 2)), sj.losses.mse, batch_size=2, epochs=1)
+    >>> state = sj.init(protocol.circuit, jax.random.key(0))
+    >>> given = (sj.fa.settle(), state, jnp.eye(2, 4), jnp.array([0, 1]), jax.random.key(1))
+    >>> sj.probes.gradient_cosine(protocol, *given)[-1].round(4).item()  # the top W has ε itself
+    1.0
+    """
+    seen, _ = training.taught(protocol, state.synapses, state.memory, x, labels, key)
+    updates, _ = protocol.rule.local_update(protocol.circuit, seen, jax.random.fold_in(key, 2), numbers)
+    w = Synapses(w=state.synapses.w)
+    _, gradients = _update(backprop(protocol.circuit), w, x, labels, protocol.loss)
+    return jnp.stack([_cosine(ours, theirs) for ours, theirs in zip(updates.w, gradients.w, strict=True)])
+
+
+def misfit(circuit: Circuit, synapses: Synapses, x: jax.Array) -> jax.Array:
+    """How far a batch is from Theorem 3's premise V D_u Wᵀ = W̄ V̄ᵀ: their difference over the left, [hidden layers].
+
+    Norms are Frobenius', as roots of mean squares over the batch; the output's V̄ is I, and D_d = I. It is 1 where
+    W̄ is 0. The authors log the same quantity (as E_p).
+
+    Args:
+      circuit: one with all four pathways.
+      synapses: its matrices.
+      x: [B, d_1].
+
+    Raises:
+      ValueError: the synapses lack a pathway, or D_d is not I.
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> circuit = sj.sam((4, 3, 2), activation="linear")
+    >>> start = sj.init(circuit, jax.random.key(0)).synapses
+    >>> meets = start._replace(w_bar=(start.v[0] @ start.w[1].T,))
+    >>> halved = start._replace(w_bar=(0.5 * meets.w_bar[0],))
+    >>> [sj.probes.misfit(circuit, one, jnp.eye(4)).round(4).tolist() for one in (meets, halved)]
+    [[0.0], [0.5]]
+    """
+    missing = [pathway for pathway in PATHWAYS if not getattr(synapses, pathway)]
+    if missing or circuit.downstream_activation != "identity":
+        lack = f"no {', '.join(missing)}" if missing else f"downstream_activation {circuit.downstream_activation}"
+        raise ValueError(f"misfit found {lack}: expected all four pathways, and D_d = I")
+    potentials = forward(circuit, State(synapses), x).activity.h
+    layers = []
+    for i, (v, w_bar, w) in enumerate(zip(synapses.v, synapses.w_bar, synapses.w[1:], strict=True)):
+        received = w_bar @ synapses.v_bar[i + 1].T if i + 1 < len(synapses.v_bar) else w_bar
+
+        def squares(gate, v=v, w=w, received=received):
+            carried = (v * gate[None]) @ w.T
+            return ((carried - received) ** 2).sum(), (carried**2).sum()
+
+        apart, whole = jax.lax.map(squares, derivative(circuit.phi, potentials[i + 1]))
+        layers.append(jnp.sqrt(apart.sum() / whole.sum()))
+    return jnp.stack(layers)
 
 
 def backprop(circuit: Circuit) -> Circuit:

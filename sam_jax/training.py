@@ -140,6 +140,28 @@ def make_optimizer(protocol: Protocol, numbers: Mapping, steps_per_epoch: int) -
     )
 
 
+def taught(protocol: Protocol, synapses, memory, x, labels, key) -> tuple[State, jax.Array]:
+    """What a step sees of a batch: the state after `forward` and `feedback`, and the answer ŷ [B, K].
+
+    >>> import jax, jax.numpy as jnp, sam_jax as sj
+    >>> protocol = sj.training.Protocol(sj.sgd.functions, sj.sgd((4, 3)), sj.losses.mse, batch_size=2, epochs=1)
+    >>> w = sj.init(protocol.circuit, jax.random.key(0)).synapses
+    >>> state, y_hat = sj.training.taught(protocol, w, (), jnp.ones((2, 4)), jnp.array([0, 2]), jax.random.key(1))
+    >>> y_hat.shape, [h_bar.shape for h_bar in state.activity.h_bar]
+    ((2, 3), [(2, 3)])
+    """
+    rule, circuit, loss = protocol.rule, protocol.circuit, protocol.loss
+    state = rule.forward(circuit, State(synapses, Activity(), memory), x)
+    y_hat = state.activity.h[-1]
+    teacher = Teacher(
+        error=loss.error(y_hat, labels),
+        targets=losses.targets(y_hat, labels),
+        value=lambda other: loss.value(other, labels),
+        key=jax.random.fold_in(key, 1),
+    )
+    return rule.feedback(circuit, state, teacher), y_hat
+
+
 def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory, opt_state, x, labels, key):
     """One batch, for every rule.
 
@@ -157,16 +179,8 @@ def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory
     >>> print(f"{loss:.4f} {jnp.log(4):.4f}")  # four classes, alike
     1.3863 1.3863
     """
-    rule, circuit, loss = protocol.rule, protocol.circuit, protocol.loss
-    state = rule.forward(circuit, State(synapses, Activity(), memory), x)
-    y_hat = state.activity.h[-1]
-    teacher = Teacher(
-        error=loss.error(y_hat, labels),
-        targets=losses.targets(y_hat, labels),
-        value=lambda other: loss.value(other, labels),
-        key=jax.random.fold_in(key, 1),
-    )
-    state = rule.feedback(circuit, state, teacher)
+    rule, circuit = protocol.rule, protocol.circuit
+    state, y_hat = taught(protocol, synapses, memory, x, labels, key)
     # Frozen pathways are not asked for: what is not plastic costs nothing.
     asked = dataclasses.replace(circuit, plastic=protocol.plastic)
     gradients, memory = rule.local_update(asked, state, jax.random.fold_in(key, 2), numbers)
@@ -174,7 +188,7 @@ def train_step(protocol: Protocol, numbers: Mapping, optimizer, synapses, memory
     state = state._replace(synapses=optax.apply_updates(synapses, updates), memory=memory)
     state = rule.after(circuit, state, key, numbers)
     frozen = {pathway: getattr(synapses, pathway) for pathway in interventions.frozen(protocol.interventions)}
-    return state.synapses._replace(**frozen), state.memory, opt_state, loss.value(y_hat, labels).mean()
+    return state.synapses._replace(**frozen), state.memory, opt_state, protocol.loss.value(y_hat, labels).mean()
 
 
 def train_epoch(

@@ -8,7 +8,7 @@ from stepping import assert_close, batch
 from stepping import synapses as random_synapses
 
 import sam_jax as sj
-from sam_jax import probes
+from sam_jax import probes, training
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,70 @@ def test_a_circuit_without_v_bar_has_no_preconditioner(probe):
         probe(synapses)
     with pytest.raises(ValueError, match="no v_bar"):
         probes.against_gradient(sj.kp((4, 3, 2)), synapses, *batch(sj.kp((4, 3, 2))), sj.losses.cross_entropy)
+
+
+def test_the_misfit_is_that_of_its_definition_written_out(float64):
+    """Theorem 3's premise, example by example; 0 where W̄ meets it, whatever the widths of the streams."""
+    circuit = sj.sam((4, 5, 3, 3), (7, 6))
+    synapses = random_synapses(circuit)
+    x, _ = batch(circuit, examples=6)
+    w, w_bar, v, v_bar = (list(map(np.asarray, matrices)) for matrices in synapses)
+    below, expected = np.asarray(x), []
+    for i in range(2):
+        h = below @ w[i].T
+        above = v_bar[1].T if i == 0 else np.eye(3)
+        apart = whole = 0.0
+        for example in h:
+            left = v[i] @ np.diag(example > 0) @ w[i + 1].T
+            apart += np.sum((left - w_bar[i] @ above) ** 2)
+            whole += np.sum(left**2)
+        expected.append(np.sqrt(apart / whole))
+        below = np.maximum(h, 0)
+    np.testing.assert_allclose(probes.misfit(circuit, synapses, x), expected, rtol=1e-12)
+
+
+def test_the_misfit_is_nothing_where_the_premise_is_met(float64):
+    circuit, synapses = linear_circuit()
+    found = probes.misfit(circuit, synapses, jnp.ones((3, 4)))
+    np.testing.assert_allclose(found, [0.0, 0.0], atol=1e-12)
+
+
+def test_a_circuit_that_lacks_what_the_premise_is_of_is_refused():
+    for circuit, lack in ((sj.kp((4, 3, 2)), "no v, v_bar"), (sj.sam((4, 3, 2), downstream_activation="gate"), "gate")):
+        with pytest.raises(ValueError, match=lack):
+            probes.misfit(circuit, random_synapses(circuit), jnp.ones((2, 4)))
+
+
+@pytest.mark.parametrize(("rule", "hidden"), [("sgd", 1.0), ("kp", 1.0), ("sam", 1.0), ("fa", None)])
+def test_the_cosine_with_the_gradient(float64, rule, hidden):
+    """1 where a rule's feedback is the transpose, scaled: kp's W̄ = 2 Wᵀ, a linear sam's V = V̄ = I and W̄ = Wᵀ."""
+    circuit = sj.RULES[rule]((4, 3, 3, 2), activation="linear" if rule == "sam" else "relu")
+    synapses = random_synapses(circuit)
+    if rule in ("kp", "sam"):
+        synapses = synapses._replace(w_bar=tuple((2 if rule == "kp" else 1) * m.T for m in synapses.w[1:]))
+    if rule == "sam":
+        synapses = synapses._replace(v=(jnp.eye(3),) * 2, v_bar=(jnp.eye(3),) * 2)
+    protocol = training.Protocol(sj.RULES[rule].functions, circuit, sj.losses.cross_entropy, 5, 1)
+    numbers, (x, labels) = sj.RULES[rule].settle(), batch(circuit)
+    state = sj.State(synapses, sj.Activity(), ())
+    found = probes.gradient_cosine(protocol, numbers, state, x, labels, jax.random.key(0))
+    if hidden is not None:
+        np.testing.assert_allclose(found, [hidden] * 3, rtol=1e-10)
+    else:
+
+        def loss(w):
+            h = x
+            for matrix in w[:-1]:
+                h = jax.nn.relu(h @ matrix.T)
+            return sj.losses.cross_entropy.value(h @ w[-1].T, labels).mean()
+
+        theirs = jax.grad(loss)(synapses.w)
+        seen = sj.forward(circuit, sj.State(synapses), x)
+        seen = sj.feedback(circuit, seen, sj.losses.cross_entropy.error(seen.activity.h[-1], labels))
+        ours = sj.local_update(circuit, seen).w
+        cosines = [np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(ours, theirs, strict=True)]
+        np.testing.assert_allclose(found, cosines, rtol=1e-10)
+        assert cosines[0] < 0.99 and np.isclose(cosines[-1], 1)
 
 
 def test_norms_and_change_are_those_of_the_stored_pathways():
