@@ -14,13 +14,15 @@ import arrows
 from sam_jax.circuit import PATHWAYS, SYMBOLS
 from sam_jax.experiments import verdicts
 from sam_jax.lab import records
-from sam_jax.lab.tables import grid
+from sam_jax.lab.results import Results
+from sam_jax.lab.tables import grid, spread, summarise
 from sam_jax.rule import MEANINGS, Rule
 from sam_jax.rules import RULES, compatibility_table
 
 DOCS = pathlib.Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results"
 PART = re.compile(r"<!-- computed -->\n(.*?)<!-- end -->\n", re.DOTALL)
+COMPARED = ("twelve_digits", "twelve_mnist", "table1")
 table = functools.partial(grid, numbers=False)
 OWN_MEANINGS = {
     "mirror_noise_std": "σ, standard deviation of the noise",
@@ -47,7 +49,20 @@ def facts(rule: Rule) -> str:
         rows.append([f"`{name}`", f"as `{base}`", MEANINGS[name], ""])
     numbers = table(["number", "default", "meaning", "a search tries"], rows)
     picture = f"![The arrows of {rule.title}]({rule.name}.svg)"
-    return f"{picture}\n\nSource: {rule.source}.\n\n{pathways}\n{numbers}"
+    return f"{picture}\n\nSource: {rule.source}.\n\n{pathways}\n{numbers}\nMeasured:\n\n{measured(rule)}"
+
+
+def measured(rule: Rule) -> str:
+    """A rule's accuracies in the stored runs that compare rules."""
+    rows = []
+    for folder in (RESULTS / name for name in COMPARED):
+        results = Results.read(folder)
+        link = f"[`{folder.name}`](../../results/{folder.name}/table.md)"
+        for one in summarise(results):
+            if one["arm"] == rule.name:
+                ends = (spread(one[f"{split}_mean"], one[f"{split}_sd"]) for split in ("test", "train"))
+                rows.append([one["dataset"], str(one["epochs"]), str(one["runs"]), *ends, link])
+    return table(["data", "epochs", "seeds", "test %", "train %", "stored run"], rows)
 
 
 def searched(rule: Rule, name: str) -> str:
@@ -60,13 +75,13 @@ def searched(rule: Rule, name: str) -> str:
 
 
 def overview() -> str:
-    """Every rule, what each pathway is, and the source: Table 2 by pathway."""
+    """Every rule, and what each pathway is: Table 2 by pathway."""
     rows = []
     for rule in RULES.values():
         there, plastic = ticks(rule.name)[:4], ticks(rule.name)[4:]
         states = [state(*pair) for pair in zip(there, plastic, strict=True)]
-        rows.append([f"[{rule.title}]({rule.name}.md)", f"`{rule.name}`", *states, rule.source])
-    return table(["rule", "name", *(SYMBOLS[p] for p in PATHWAYS), "source"], rows)
+        rows.append([f"[{rule.title}]({rule.name}.md)", f"`{rule.name}`", *states])
+    return table(["rule", "name", *(SYMBOLS[p] for p in PATHWAYS)], rows)
 
 
 def state(there: str, plastic: str) -> str:
