@@ -89,9 +89,11 @@ class Results(NamedTuple):
     def diverged_seeds(self, dataset: str | None = None, arm: str | None = None) -> list[str]:
         """A line for each run that diverged: `cifar10, SAM, seed 3 diverged at epoch 7, V̄ first`."""
         first: dict[tuple, dict] = {}
-        for row in sorted(self.rows, key=lambda row: row["epoch"]):
+        for row in self.rows:
             if row["diverged"] and dataset in (None, row["dataset"]) and arm in (None, row["arm"]):
-                first.setdefault(records.run_of(row), row)
+                held = first.setdefault(records.run_of(row), row)
+                if row["epoch"] < held["epoch"]:
+                    first[records.run_of(row)] = row
         lines = []
         for (name, arm, seed), row in first.items():  # older folders do not say where
             where = f", {SYMBOLS[row['diverged_pathway']]} first" if "diverged_pathway" in row else ""
