@@ -86,6 +86,7 @@ def test_kolen_pollack_with_its_feedback_frozen_from_the_start_is_feedback_align
     assert all(same(kp[epoch], fa[epoch]) for epoch in range(EPOCHS + 1))
 
 
+@pytest.mark.slow
 def test_interventions_add_up_each_at_its_own_epoch(data, free):
     found = run(data, "freeze v@1", "lesion v_bar@2", "freeze w@3")
     assert same(found[1], free[1])

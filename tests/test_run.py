@@ -70,15 +70,21 @@ def test_the_first_row_of_a_diverged_run_names_the_epoch_and_the_pathway(run):
 
 
 def test_a_deterministic_run_tells_xla_and_is_not_continued_as_another(run, monkeypatch):
-    """XLA reads the variable before its first program, and ends a process whose variable it does not know."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
     folder, _ = run(epochs=1, deterministic="true")
     assert os.environ["XLA_FLAGS"].split() == ["--xla_force_host_platform_device_count=1", processes.DETERMINISTIC]
-    known = "import jax; jax.jit(lambda x: x + 1)(1)"
-    assert subprocess.run([sys.executable, "-c", known], capture_output=True).returncode == 0
     assert records.read(folder)[0]["numerics"]["deterministic"] is True
     with pytest.raises(SystemExit, match="deterministic is True, now False"):
         run(epochs=1)
+
+
+@pytest.mark.slow
+def test_xla_knows_the_flag_of_determinism():
+    """It ends a process whose flags it does not know."""
+    for flag, knows in ((processes.DETERMINISTIC, True), ("--xla_no_such_flag=true", False)):
+        command = [sys.executable, "-c", "import jax; jax.jit(lambda x: x + 1)(1)"]
+        done = subprocess.run(command, capture_output=True, env=os.environ | {"XLA_FLAGS": flag})
+        assert (done.returncode == 0) == knows
 
 
 def test_tensorboard_shows_the_rows(run):

@@ -98,6 +98,7 @@ def test_a_wider_downstream_stream_is_judged_at_and_beyond_the_papers_ratio(accu
     assert s1d.verdict(results(WIDTHS, rows), "mine", "tanh") is None
 
 
+@pytest.mark.slow
 def test_widths_are_run_and_drawn_with_divided_rates(run, cells):
     flags = ("--epochs=1", "--hidden_widths=9,9", "--width=4", "--ratios=0.5,2", "--activations=tanh", "--rate_v_bar=1")
     _, files = run(s1d.EXPERIMENT, *flags)
@@ -109,6 +110,7 @@ def test_widths_are_run_and_drawn_with_divided_rates(run, cells):
     assert len({c["numbers"]["rate_w_bar"] for c in found}) == 1
 
 
+@pytest.mark.slow
 def test_widths_stand_beside_a_rule_and_under_a_factor(run, cells):
     flags = ("--epochs=1", "--hidden_widths=4", "--width=4", "--ratios=2", "--activations=tanh", "--rate_v_bar=1")
     rows, _ = run(s1d.EXPERIMENT, *flags, "--rate_factor=0.5", "--rules=sgd")
@@ -193,6 +195,7 @@ def test_steps_are_judged_between_the_first_and_the_last_quarter(late, outcome):
     assert s1b.shrinkage(results(cells, lost), "mine", s1b.CONSTANT, "v_bar_step").lost == 1
 
 
+@pytest.mark.slow
 def test_stationarity_is_probed_and_drawn(run):
     """The constant arm has half the numbers: at the start, where both arms are alike, its step is half as large."""
     rows, files = run(s1b.EXPERIMENT, "--epochs=2", "--hidden_widths=6,5")

@@ -41,6 +41,7 @@ def at(rows, arm, epoch, column):
     return [row[column] for row in rows if (row["arm"], row["epoch"]) == (arm, epoch)]
 
 
+@pytest.mark.slow
 def test_predictions_freezes_and_silences_and_computes_nothing_twice(predictions, images, tmp_path):
     folder = tmp_path / "out"
     manipulated = ("--freeze=v_bar@1,v@0+v_bar@0", "--lesion=v_bar@1")

@@ -71,6 +71,7 @@ def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(choo
         main(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_choice_that_was_stopped_goes_on_with_the_trials_that_are_missing(tmp_path, monkeypatch):
     """A signal while the second of six factors is tried: two are kept, and a line that was cut short is not read."""
     trained, plain = [], lab_trials.trials_at_once
