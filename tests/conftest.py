@@ -4,9 +4,12 @@ Warnings are errors by pyproject.toml. float32 is the users' default and stays t
 exact check asks for the fixture `float64`.
 """
 
+import atexit
 import dataclasses
 import importlib.metadata
 import os
+import shutil
+import tempfile
 
 # Before jax is imported, which reads this once; the scripts that tests start inherit it. Tests compile many
 # tiny programs, whose optimisation costs more than it saves. What is given already comes last and wins.
@@ -17,6 +20,12 @@ os.environ["XLA_FLAGS"] = (
     + "--xla_cpu_parallel_codegen_split_count=1 "
     + os.environ.get("XLA_FLAGS", "")
 )
+
+# Many tests compile the same program: the processes of a run share what they have compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import jax
 import official_files as files
