@@ -120,6 +120,7 @@ def test_a_process_that_dies_loses_its_unfinished_rows_alone_and_a_restart_does_
     assert len(rows) == 6 * 401 and len(records.finished(*records.read(cwd / "out"))) == 6
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said_in_one_line(cwd):
     for flags, line in (
         (TABLE1, "--distributed needs --out_dir, one folder that all processes can write to"),

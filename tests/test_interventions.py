@@ -61,6 +61,7 @@ def test_a_lesioned_pathway_is_zero_from_its_epoch_on(pathway, data, free):
     assert pathway in moved(found[2][0], found[3][0])
 
 
+@pytest.mark.slow
 def test_w_alone_learns_by_its_top_once_v_bar_is_silent(data):
     """By eq. (8) the error reaches the lower W through V̄ alone: without it they only decay."""
     found = run(data, "lesion v_bar@1", batch_size=300, schedule="constant")  # one step an epoch
