@@ -193,7 +193,9 @@ def against_gradient(
     return _stack(layers)
 
 
-def gradient_cosine(protocol: training.Protocol, numbers: Mapping, state: State, x, labels, key) -> jax.Array:
+def gradient_cosine(
+    protocol: training.Protocol, numbers: Mapping, state: State, x: jax.Array, labels: jax.Array, key: jax.Array
+) -> jax.Array:
     """The cosine of a rule's ΔW with the gradient's step on the same batch and the same W, [entries of w].
 
     Args:
