@@ -3,6 +3,7 @@
 Claim (lines 406-407, Fig. S1b): ‖ΔV̄‖ and ΔL become smaller and smaller, as the theorem on gradient learning requires.
 
     python experiments/fig_s1b_stationarity.py                        # cifar10, 2 x 5 runs: 35 minutes, two cores
+    python experiments/fig_s1b_stationarity.py --recipe=authors2025   # the constant rate alone, 50 epochs
     python experiments/fig_s1b_stationarity.py --remake=runs/FOLDER   # its tables and figure again
 
 ‖ΔV̄‖ is the size of one step of eq. (11), decay included, on the first 1,000 training images at full rate: what the
@@ -30,6 +31,8 @@ BATCH = 1000  # images of the fixed batch
 
 
 def arms(options, dataset):
+    if options.schedule == "constant":  # as in the authors' recipe: the rates are those of the run
+        return {CONSTANT: lab.Arm("sam")}
     sam = RULES["sam"]
     numbers = options.scaled(sam, options.numbers_of(sam, dataset.name, {}), options.own.constant_factor)
     return {
@@ -110,14 +113,14 @@ def draw(path, results, dataset):
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     for axis, (column, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        for place, arm in ((1, CONSTANT), (2, COSINE)):
+        for place, arm in enumerate(arm for arm in (CONSTANT, COSINE) if arm in results.arms(dataset)):
             every = series(results, dataset, arm, column).values()
             epochs = sorted({epoch for values in every for epoch in values})
             grouped = [[values[epoch] for values in every if epoch in values] for epoch in epochs]
             mean = np.array([np.mean(group) for group in grouped])
             sd = np.array([np.std(group, ddof=1) if len(group) > 1 else 0.0 for group in grouped])
             lost = len({row["seed"] for row in results.of(dataset, arm) if row["diverged"]})
-            look = figures.style(arm, place)
+            look = figures.style(arm, place + 1)
             axis.plot(epochs, mean, **look, linewidth=1.8, label=arm + (f" ({lost} diverged)" if lost else ""))
             axis.fill_between(epochs, np.maximum(mean - sd, mean / 10), mean + sd, color=look["color"], alpha=0.2, lw=0)
         axis.set(yscale="log", xlabel="epoch", ylabel=title)

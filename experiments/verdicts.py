@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sam_jax.experiments.paper import CLAIMS
 
+from sam_jax.lab import records
 from sam_jax.lab.compare import Effect
 from sam_jax.lab.statistics import Paired
 
@@ -64,19 +65,31 @@ def read(folder: str | os.PathLike) -> list[Verdict]:
 
 
 def markdown(folders: Iterable[str | os.PathLike]) -> str:
-    """A table of all of the paper's claims: how many verdicts on each hold, and the runs' folders that gave them."""
-    lines = ["| claim of the paper | here | runs |", "|---|---|---|"]
-    found = {claim: [] for claim in CLAIMS}
+    """A table of all of the paper's claims: how many verdicts on each hold at our settings, and at the authors' recipe.
+
+    A run's manifest says which of the two it is; the last column names the runs.
+    """
+    lines = ["| claim of the paper | at our settings | at the authors' recipe | runs |", "|---|---|---|---|"]
+    found: dict[str, tuple[list[str], list[str], dict[str, None]]] = {claim: ([], [], {}) for claim in CLAIMS}
     for folder in map(pathlib.Path, folders):
         for verdict in read(folder):
-            found[verdict.claim].append((folder.name, verdict.outcome))
-    for claim, pairs in found.items():
-        names, outcomes = (list(dict.fromkeys(values)) for values in zip(*pairs, strict=True)) if pairs else ((), ())
-        counts = collections.Counter(outcome for _, outcome in pairs)
-        shares = [f"{o} ({counts[o]} of {len(pairs)})" for o in OUTCOMES if counts[o]]
-        here = ", ".join(shares) if len(outcomes) > 1 else "".join(outcomes) or NOT_RUN
-        lines.append(f"| {CLAIMS[claim].title} | {here} | {', '.join(names)} |")
+            found[verdict.claim][_at_recipe(folder)].append(verdict.outcome)
+            found[verdict.claim][2][folder.name] = None
+    for claim, (ours, theirs, names) in found.items():
+        lines.append(f"| {CLAIMS[claim].title} | {_counted(ours)} | {_counted(theirs)} | {', '.join(names)} |")
     return "\n".join(lines) + "\n"
+
+
+def _at_recipe(folder: pathlib.Path) -> bool:
+    manifest = folder / records.MANIFEST
+    return manifest.is_file() and bool(json.loads(manifest.read_text(encoding="utf-8"))["flags"].get("recipe"))
+
+
+def _counted(outcomes: list[str]) -> str:
+    counts = collections.Counter(outcomes)
+    if len(counts) < 2:
+        return outcomes[0] if outcomes else NOT_RUN
+    return ", ".join(f"{one} ({counts[one]} of {len(outcomes)})" for one in OUTCOMES if counts[one])
 
 
 def _verdict(effects=(), **texts):

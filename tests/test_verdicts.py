@@ -98,12 +98,16 @@ def test_the_papers_sixteen_claims_and_its_predictions():
 
 
 def test_the_table_counts_the_verdicts_of_every_claim(tmp_path):
-    for name, found in (("one", [FOUND[0], FOUND[2]]), ("two", FOUND[:2]), ("none", [])):
+    """A run at a recipe has a column of its own."""
+    for name, found in (("one", [FOUND[0], FOUND[2]]), ("two", FOUND[:2]), ("none", []), ("theirs", FOUND[:1])):
         (tmp_path / name).mkdir()
         verdicts.write(tmp_path / name, found)
-    head, _, *lines = verdicts.markdown(tmp_path / name for name in ("one", "two", "none")).splitlines()
-    assert head == "| claim of the paper | here | runs |" and len(lines) == len(CLAIMS)
+    for name, recipe in (("two", ""), ("theirs", "authors2025")):
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"flags": {"recipe": recipe}}))
+    head, _, *lines = verdicts.markdown(tmp_path / name for name in ("one", "two", "none", "theirs")).splitlines()
+    assert head == "| claim of the paper | at our settings | at the authors' recipe | runs |"
+    assert len(lines) == len(CLAIMS)
     found = {line.split(" | ")[0].strip("| "): line.split(" | ", 1)[1] for line in lines}
-    assert found[CLAIMS["table1"].title] == "holds (2 of 3), does not hold (1 of 3) | one, two |"
-    assert found[CLAIMS["lemma1"].title] == "undecided | one |"
-    assert found[CLAIMS["s2"].title] == "not run here |  |"
+    assert found[CLAIMS["table1"].title] == "holds (2 of 3), does not hold (1 of 3) | holds | one, two, theirs |"
+    assert found[CLAIMS["lemma1"].title] == "undecided | not run here | one |"
+    assert found[CLAIMS["s2"].title] == "not run here | not run here |  |"

@@ -1,0 +1,125 @@
+"""How many dimensions a decaying V keeps: no more than there are classes, less one (docs/linear_feedback.md).
+
+Where V is stationary, D_d = I and γ > 0, cross-entropy's errors leave V a rank of K - 1 or less, K being the classes.
+The random start fades by 1 - γ a step, so it takes a Σγ of several to see it. Here γ, of V and V̄ alone, makes Σγ over
+the run 0, 1, 3, 9.
+
+    python experiments/rank.py                              # mnist, ten classes: two minutes on two cores
+    python experiments/rank.py --dataset=data/shirts.npz,data/five.npz,mnist,data/both.npz   # 2, 5, 10 and 20 classes
+    python experiments/rank.py --remake=runs/FOLDER         # its tables and figure again
+
+`beyond` is the share of ‖V‖ (Frobenius) that no matrix of rank K - 1 can hold; `effective_rank` is Roy and Vetterli's.
+Rates are constant, as γ is. Not an experiment of the paper's: it gives no verdict. Leaves manifest.json, metrics.jsonl,
+table.md, table.csv, rank.md and rank.png. (examples/own_images.py makes the sets of the second command.)
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from sam_jax import lab, probes
+from sam_jax.experiments import paper
+from sam_jax.lab import figures, statistics, tables
+from sam_jax.rules import RULES
+
+NUMBERS = {"rate_w": 0.05, "rate_w_bar": 0.05, "rate_v": 0.05, "rate_v_bar": 0.05}
+SCALES = {"scale_w": 1.0, "scale_w_bar": 0.3, "scale_v": 1.0, "scale_v_bar": 1.0}
+TOTALS = (0.0, 1.0, 3.0, 9.0)  # Σγ over the run
+
+
+def arms(options, dataset):
+    steps = options.epochs * (len(dataset.train.images) // options.batch_size)
+    sam = RULES["sam"]
+    return {
+        f"Σγ = {total:g}": lab.Arm(
+            "sam",
+            numbers=sam.settle(
+                NUMBERS | SCALES | {"decay": 0.0, "decay_v": total / steps, "decay_v_bar": total / steps}
+            ),
+            tags={"total": total},
+        )
+        for total in TOTALS
+    }
+
+
+def probe(job, data, synapses):
+    """For every hidden layer's V, input side first; `decayed` is Σγ so far over the epochs so far."""
+    if not synapses.v:
+        return {}
+    spectra = [probes.spectrum(v) for v in synapses.v]
+    kept = job.circuit.widths[-1] - 1
+    beyond = [jnp.linalg.norm(values[kept:]) / jnp.linalg.norm(values) for values in spectra]
+    return {"beyond": jnp.stack(beyond), "effective_rank": jnp.stack([*map(probes.effective_rank, synapses.v)])}
+
+
+def decayed(results, dataset, arm, epoch):
+    """Σγ at an epoch."""
+    cell = results.cells(dataset)[arm]
+    return cell["tags"]["total"] * epoch / cell["protocol"]["epochs"]
+
+
+def of_seeds(results, dataset, arm, column):
+    """{epoch: the mean over the hidden layers, of each seed}."""
+    found: dict[int, list[float]] = {}
+    for row in results.of(dataset, arm):
+        if not row["diverged"] and column in row:
+            found.setdefault(row["epoch"], []).append(float(np.mean(row[column])))
+    return found
+
+
+def text(results, dataset):
+    rows = []
+    for arm in results.arms(dataset):
+        beyond, rank = (of_seeds(results, dataset, arm, column) for column in ("beyond", "effective_rank"))
+        if beyond:
+            ends = min(beyond), max(beyond)
+            numbers = [f"{np.mean(beyond[epoch]):.3f}" for epoch in ends] + [f"{np.mean(rank[e]):.1f}" for e in ends]
+            test = statistics.estimate(results.final(dataset, arm).values())
+            rows.append([results.title(arm), *numbers, tables.spread(test.mean, test.sd)])
+    classes = results.manifest["data"][dataset]["classes"]
+    share = "share of V beyond K - 1 dimensions"
+    header = ("", f"{share}, at first", "at last", "effective rank of V, at first", "at last", "test %")
+    return f"### {results.setting(dataset)}; K = {classes}\n\n{tables.grid(header, rows)}"
+
+
+def draw(path, results):
+    from matplotlib.figure import Figure
+
+    names = results.datasets
+    figure = Figure(figsize=(max(6.5, 0.8 + 3.4 * len(names)), 4.4), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    for axis, dataset in zip(axes, names, strict=True):
+        for place, arm in enumerate(arm for arm in results.arms(dataset) if results.cells(dataset)[arm]["tags"]):
+            seeds = of_seeds(results, dataset, arm, "beyond")
+            x = [decayed(results, dataset, arm, epoch) for epoch in seeds]
+            mean, sd = np.array([(np.mean(v), np.std(v, ddof=1) if len(v) > 1 else 0.0) for v in seeds.values()]).T
+            look = figures.style("", place)
+            if results.cells(dataset)[arm]["tags"]["total"] == 0:
+                span = (min(mean), max(mean))
+                axis.fill_between([0, max(TOTALS)], *span, color="#999999", alpha=0.3, label="γ = 0, all epochs", lw=0)
+                continue
+            axis.plot(x, mean, marker=".", label=f"{arm} at the end", **look)
+            axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
+        classes = results.manifest["data"][dataset]["classes"]
+        axis.set(xlabel="Σγ so far", title=f"{dataset}, K = {classes}", ylim=(0, 1.02))
+        figures.plain(axis)
+    axes[0].set_ylabel("share of ‖V‖ beyond K - 1 dimensions\n(mean of the hidden layers)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(f"{results.setting(names[0])}: mean ± sd over seeds" if len(names) == 1 else "SAM's V as it decays")
+    figure.savefig(path, dpi=150)
+
+
+def make(results):
+    tables.leave(results)
+    (results.folder / "rank.md").write_text("\n".join(text(results, name) for name in results.datasets))
+    draw(results.folder / "rank.png", results)
+
+
+DEFAULTS = {
+    "dataset": ["mnist"], "train_images": 5000, "batch_size": 500, "hidden_widths": ["60", "60"], "epochs": 400,
+    "evaluate_every": 20, "schedule": "constant", "warmup_epochs": 0.0, "seeds": 3,
+}  # fmt: skip
+EXPERIMENT = paper.experiment("rank", __doc__, arms, make, probe=probe, defaults=DEFAULTS)
+
+if __name__ == "__main__":
+    lab.main(EXPERIMENT)
