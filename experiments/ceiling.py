@@ -39,7 +39,7 @@ def best_map(of_error, with_signal):
     """The C [d, K] that makes the mean of gate² (signal - C ε)² least; rows of zeros for neurons that are silent."""
     classes = of_error.shape[-1]
     ridge = RIDGE * jnp.trace(of_error, axis1=1, axis2=2) / classes + 1e-12
-    regular = of_error + ridge[:, None, None] * jnp.eye(classes)
+    regular = of_error + ridge[:, None, None] * jnp.eye(classes)[None]
     return jnp.linalg.solve(regular, with_signal[..., None])[..., 0]
 
 

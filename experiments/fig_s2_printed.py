@@ -82,6 +82,15 @@ def pairs(results, dataset):
     return found
 
 
+def correlation(found):
+    """Spearman's rank correlation of the pairs in words; none where ours are all alike."""
+    theirs, ours = np.array(list(found.values())).T
+    if np.ptp(ours) == 0:
+        return "not defined"
+    rank = stats.spearmanr(theirs, ours)
+    return f"{rank.statistic:.2f} (p = {rank.pvalue:.1g})"
+
+
 def verdict(claim, says, results, dataset, has):
     """Whether the best of our cells has the property, against the best without it; paired over their common seeds."""
     ours = {name: mean for name, (_, mean) in pairs(results, dataset).items()}
@@ -110,13 +119,12 @@ def as_claimed(name):
 def text(results, dataset):
     found = pairs(results, dataset)
     theirs, ours = np.array(list(found.values())).T
-    rank = stats.spearmanr(theirs, ours)
     apart = ours - theirs
     rows = [[name, f"{a:.2f}", f"{b:.2f}", f"{b - a:+.2f}"] for name, (a, b) in found.items()]
     lost = [name for name in results.arms(dataset) if name in printed() and name not in found]
     return (
         f"### {results.setting(dataset)}\n\nSpearman's rank correlation of our {len(found)} cells with the paper's: "
-        f"{rank.statistic:.2f} (p = {rank.pvalue:.1g}). Ours − the paper's: mean {apart.mean():+.2f} points, "
+        f"{correlation(found)}. Ours − the paper's: mean {apart.mean():+.2f} points, "
         f"sd {apart.std(ddof=1):.2f}, from {apart.min():+.2f} to {apart.max():+.2f}."
         + (f" All seeds diverged in {', '.join(lost)}." if lost else "")
         + f"\n\n{tables.grid((NAMES, 'the paper, test %', 'here, test %', 'diff.'), rows)}"
@@ -142,10 +150,9 @@ def draw(path, results, dataset):
                 )
     ends = [min(min(pair) for pair in found.values()) - 1, max(max(pair) for pair in found.values()) + 1]
     axis.plot(ends, ends, color="#888888", linewidth=1, linestyle=":", label="equal")
-    rank = stats.spearmanr(*np.array(list(found.values())).T).statistic
     axis.set(
         xlim=ends, ylim=ends, aspect="equal", xlabel="the paper's Figure S2, test accuracy (%)",
-        ylabel="here, test accuracy (%)", title=f"{results.setting(dataset)}\nSpearman's rank correlation {rank:.2f}",
+        ylabel="here, test accuracy (%)", title=f"{results.setting(dataset)}\nSpearman's rank correlation {correlation(found)}",
     )  # fmt: skip
     axis.title.set_fontsize(10)
     axis.legend(frameon=False, fontsize=9)

@@ -28,6 +28,7 @@ RULES = {
     "noisy": (f"{EXAMPLES / 'noisy_feedback.py'}:noisy", ("--jitter=0.01",)),
 }
 SCRIPTS = {"flax_head.py": 3, "flax_module.py": 1}  # and how many accuracies each prints
+MAKERS = {"own_images.py"}  # of data sets
 
 
 def script(name):
@@ -39,6 +40,7 @@ def test_every_example_is_tried_here():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         *(pathlib.Path(rule.rpartition(":")[0]).name for rule, _ in RULES.values()),
         *SCRIPTS,
+        *MAKERS,
     }
 
 
@@ -105,3 +107,16 @@ def test_a_script_prints_accuracies_far_above_chance(name, tmp_path):
     if name == "flax_head.py":
         _, learned, untrained = accuracies
         assert learned > untrained
+
+
+def test_own_images_are_read_back(tmp_path):
+    """Classes are chosen and counted anew; of two sets the second's come after the first's."""
+    made, digits = script("own_images.py"), sj.load("digits")
+    for name, arrays in {"some": made.of_classes(digits, [8, 3]), "both": made.both(digits, digits)}.items():
+        np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
+    some, both = (sj.load(tmp_path / f"{name}.npz") for name in ("some", "both"))
+    chosen = np.isin(digits.test.labels, [3, 8])
+    assert (some.classes, both.classes) == (2, 20)
+    np.testing.assert_array_equal(some.test.images, digits.test.images[chosen])
+    np.testing.assert_array_equal(some.test.labels, digits.test.labels[chosen] == 8)
+    np.testing.assert_array_equal(both.test.labels, [*digits.test.labels, *(digits.test.labels + 10)])

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from scipy.stats import qmc
 
 from sam_jax import inputs
 from sam_jax.lab import flags, interruption, processes, records
@@ -52,6 +51,8 @@ def sample(rule: Rule, trials: int, seed: int = 0) -> list[dict[str, float]]:
     if not rule.space:
         raise ValueError(f"rule {rule.name} has no space to search: expected space={{'rate_w': (0.01, 0.1), ...}}")
     low, high = np.log(np.array(list(rule.space.values()))).T
+    from scipy.stats import qmc  # a second's import
+
     points = qmc.Sobol(len(low), rng=np.random.default_rng(seed)).random_base2(math.ceil(math.log2(trials)))
     points = np.exp(low + (high - low) * points[:trials])
     return [numbers_of(dict(zip(rule.space, point, strict=True))) for point in points]

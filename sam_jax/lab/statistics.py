@@ -10,7 +10,7 @@ from statistics import mean as exact_mean  # in fractions: equal values have the
 from statistics import stdev
 from typing import Any, NamedTuple, TypeGuard
 
-from scipy import stats
+from scipy import special  # Student's t alone: scipy.stats takes a second to import
 
 LEVEL = 0.95  # of every interval, two-sided
 
@@ -78,7 +78,7 @@ def paired(a: Mapping[int, float | None], b: Mapping[int, float | None]) -> Pair
     mean, sd, half = _t_interval(kept)
     if sd == 0:
         return Paired(mean, mean, mean, 1.0 if mean == 0 else 0.0, n, lost)
-    p = 2 * stats.t.sf(abs(mean) / (sd / math.sqrt(n)), n - 1)
+    p = 2 * special.stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n)))
     return Paired(mean, mean - half, mean + half, float(p), n, lost)
 
 
@@ -116,4 +116,8 @@ def _finite(value: Any) -> TypeGuard[float]:
 def _t_interval(values):
     """Mean, sample sd and half the width of the interval, of two values or more."""
     sd = stdev(values)
-    return exact_mean(values), sd, float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+    return (
+        exact_mean(values),
+        sd,
+        float(special.stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(len(values)),
+    )
