@@ -150,11 +150,9 @@ def draw(path, results, dataset):
                 )
     ends = [min(min(pair) for pair in found.values()) - 1, max(max(pair) for pair in found.values()) + 1]
     axis.plot(ends, ends, color="#888888", linewidth=1, linestyle=":", label="equal")
-    axis.set(
-        xlim=ends, ylim=ends, aspect="equal", xlabel="the paper's Figure S2, test accuracy (%)",
-        ylabel="here, test accuracy (%)", title=f"{results.setting(dataset)}\nSpearman's rank correlation {correlation(found)}",
-    )  # fmt: skip
-    axis.title.set_fontsize(10)
+    axis.set(xlim=ends, ylim=ends, aspect="equal", ylabel="here, test accuracy (%)")
+    axis.set_xlabel("the paper's Figure S2, test accuracy (%)")
+    axis.set_title(f"{results.setting(dataset)}\nSpearman's rank correlation {correlation(found)}", fontsize=10)
     axis.legend(frameon=False, fontsize=9)
     figures.plain(axis)
     figure.savefig(path, dpi=150)
