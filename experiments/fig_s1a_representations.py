@@ -29,12 +29,15 @@ COLOURS = {"before": "#0072B2", "after": "#D55E00"}
 MEASURES = {"off_diagonal": ("share off the diagonal", 1, 0.07), "effective_rank": ("effective rank", -1, 0.25)}
 
 
-def arms(options, dataset):
+def check(options):
     hidden = options.hidden_widths
     if len(set(hidden)) > 1 or len(hidden) < 2 or options.downstream_widths not in ((), hidden):
         given = ",".join(map(str, hidden))
         raise ValueError(f"hidden_widths is {given}, expected two layers or more, all of one width")
-    numbers = options.scaled(RULES["sam"], RATES | SCALES, options.rate_factor)
+
+
+def arms(options, dataset):
+    numbers = {} if options.recipe else options.scaled(RULES["sam"], RATES | SCALES, options.rate_factor)
     return {"SAM": lab.Arm("sam", numbers=numbers), "SGD": lab.Arm("sgd")}
 
 
@@ -146,7 +149,9 @@ def make(results):
 
 
 DEFAULTS = {"dataset": ["svhn"], "hidden_widths": ["60"] * 8, "evaluate_every": 25}
-EXPERIMENT = paper.experiment("fig_s1a_representations", __doc__, arms, make, probe=probe, defaults=DEFAULTS)
+EXPERIMENT = paper.experiment(
+    "fig_s1a_representations", __doc__, arms, make, probe=probe, defaults=DEFAULTS, check=check
+)
 
 if __name__ == "__main__":
     lab.main(EXPERIMENT)

@@ -31,7 +31,8 @@ MEASURES = (
 )
 
 
-def arms(options, dataset):
+def asked(options):
+    """What is done in each arm but the intact one: a tuple of interventions, which an entry joins by +."""
     quarter, half = options.epochs // 4, options.epochs // 2
     given = {"freeze": options.own.freeze or [], "lesion": options.own.lesion or []}
     if not any(given.values()):
@@ -39,14 +40,24 @@ def arms(options, dataset):
             "freeze": ["v_bar@0", *(f"{p}@{quarter}" for p in ("v_bar", "v", "w_bar"))],
             "lesion": [f"{p}@{half}" for p in ("v_bar", "v", "w_bar")],
         }
-    found = {INTACT: lab.Arm("sam")}
-    for kind, entries in given.items():
-        for entry in entries:
-            begun = tuple(interventions.parse(kind, text) for text in entry.split("+"))
-            if late := [i.epoch for i in begun if i.epoch >= options.epochs]:
-                raise ValueError(f"--{kind}={entry}: epoch {late[0]} is not before the last, {options.epochs}")
-            found[title(begun)] = lab.Arm("sam", protocol={"interventions": begun})
-    return found
+    return [
+        tuple(interventions.parse(kind, text) for text in entry.split("+"))
+        for kind, entries in given.items()
+        for entry in entries
+    ]
+
+
+def check(options):
+    for begun in asked(options):
+        for kind, pathway, epoch in begun:
+            if epoch >= options.epochs:
+                raise ValueError(f"--{kind}={pathway}@{epoch}: expected an epoch before the last, {options.epochs}")
+
+
+def arms(options, dataset):
+    return {INTACT: lab.Arm("sam")} | {
+        title(begun): lab.Arm("sam", protocol={"interventions": begun}) for begun in asked(options)
+    }
 
 
 def title(begun):
@@ -146,8 +157,9 @@ FLAGS = tuple(
     lab.Flag(kind, [], f"pathways that {what} from an epoch on, as in v_bar@10,v@5; + joins two in one arm")
     for kind, what in (("freeze", "stop learning and decaying"), ("lesion", "fall silent"))
 )
+DEFAULTS = {"dataset": ["cifar10"], "epochs": 20}
 EXPERIMENT = paper.experiment(
-    "predictions", __doc__, arms, make, probe=probe, defaults={"dataset": ["cifar10"], "epochs": 20}, flags=FLAGS
+    "predictions", __doc__, arms, make, probe=probe, defaults=DEFAULTS, flags=FLAGS, check=check
 )
 
 if __name__ == "__main__":

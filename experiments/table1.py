@@ -19,10 +19,13 @@ from sam_jax.rules import TABLE1
 CLAIMS = {"SAM at least as good as SGD": ("sgd",), "SAM above FA, WM and KP": ("fa", "wm", "kp")}
 
 
-def arms(options, dataset):
-    """The rules alone."""
+def check(options):
     if not options.rules:
         raise ValueError("no rule given, as in --rules=sgd,sam")
+
+
+def arms(options, dataset):
+    """The rules alone."""
     return {}
 
 
@@ -38,7 +41,7 @@ def make(results):
     verdicts.write(results.folder, found)
 
 
-EXPERIMENT = paper.experiment("table1", __doc__, arms, make, rules=TABLE1)
+EXPERIMENT = paper.experiment("table1", __doc__, arms, make, rules=TABLE1, check=check)
 
 if __name__ == "__main__":
     lab.main(EXPERIMENT)

@@ -63,11 +63,14 @@ def bracketed(results, dataset, name, best):
     return 0 < place < len(arms) - 1 and alive[place - 1] and alive[place + 1]
 
 
-def arms(options, dataset):
+def check(options):
     if options.downstream_widths:
         raise ValueError("--downstream_widths is what this experiment varies: leave it out")
     if options.train_on_val:
         raise ValueError("--train_on_val leaves no image to choose the best factor by: leave it out")
+
+
+def arms(options, dataset):
     hidden, found = options.hidden_widths, {}
     sam = RULES["sam"]
     searched = options.numbers_of(sam, dataset.name, {})
@@ -149,7 +152,13 @@ def make(results):
 
 FACTORS = lab.Flag("factors", ["1", "0.3", "0.1"], "times the default's rates and decay", flags.numbers())
 EXPERIMENT = paper.experiment(
-    "variants", __doc__, arms, make, defaults={"dataset": ["fashion_mnist"], "epochs": 15}, flags=(FACTORS,)
+    "variants",
+    __doc__,
+    arms,
+    make,
+    defaults={"dataset": ["fashion_mnist"], "epochs": 15},
+    flags=(FACTORS,),
+    check=check,
 )
 
 if __name__ == "__main__":

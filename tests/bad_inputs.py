@@ -29,6 +29,7 @@ OWN = {
     "fig2_ablation.py": "linear_rate",
     "fig_s1b_stationarity.py": "constant_factor",
     "fig_s1d_overparametrization.py": "width",
+    "fig_s2_printed.py": "cells",
     "gap.py": "factors",
     "predictions.py": "freeze",
     "search.py": "factors",
@@ -80,7 +81,13 @@ def flags() -> list[tuple[str, tuple[str, ...]]]:
         ("--rules=:",),
         ("--flagfile=missing.cfg",),
     ]
-    return found + [("table1.py", arguments) for arguments in together]
+    found += [("table1.py", arguments) for arguments in together]
+    return found + [
+        ("predictions.py", ("--lesion=v@20",)),
+        ("variants.py", ("--downstream_widths=9,9,9",)),
+        ("variants.py", ("--train_on_val",)),
+        ("fig_s1a_representations.py", ("--hidden_widths=60,50",)),
+    ]
 
 
 def images(**changed) -> dict[str, np.ndarray]:

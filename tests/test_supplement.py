@@ -8,9 +8,11 @@ import official_files as files
 import pytest
 
 from sam_jax import lab, training
+from sam_jax.data import datasets
 from sam_jax.experiments import fig_s1a_representations as s1a
 from sam_jax.experiments import fig_s1b_stationarity as s1b
 from sam_jax.experiments import fig_s1d_overparametrization as s1d
+from sam_jax.lab import arms, flags
 from sam_jax.lab.results import Results
 
 
@@ -176,6 +178,19 @@ def test_representations_need_layers_of_one_width(images, tmp_path, widths):
     flags = (f"--dataset={images}", "--batch_size=16", f"--out_dir={tmp_path / 'out'}", f"--hidden_widths={widths}")
     with pytest.raises(SystemExit, match=f"hidden_widths is {widths}, expected two layers or more"):
         lab.main(s1a.EXPERIMENT, ["s1a.py", *flags])
+
+
+@pytest.mark.parametrize(
+    ("given", "names"), [((), [s1b.CONSTANT, s1b.COSINE]), (("--recipe=authors2025",), [s1b.CONSTANT])]
+)
+def test_a_constant_schedule_is_run_as_it_is(given, names):
+    """Beside the cosine it takes half of the rates."""
+    options = flags.parse(s1b.EXPERIMENT, ["s1b", "--dataset=digits", "--noconfigs", "--rate_w=0.5", *given])
+    data = datasets.load("digits")
+    found = s1b.arms(options, data)
+    settled = arms.settle(options, data, s1b.CONSTANT, found[s1b.CONSTANT])
+    assert list(found) == names and settled.protocol.schedule == "constant"
+    assert settled.numbers["rate_w"] == (0.5 if given else 0.25)
 
 
 @pytest.mark.parametrize(("late", "outcome"), [(0.5, "holds"), (2.0, "does not hold")])

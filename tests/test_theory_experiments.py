@@ -67,7 +67,7 @@ def test_predictions_freezes_and_silences_and_computes_nothing_twice(predictions
 def test_a_manipulation_after_the_last_epoch_is_refused(predictions, images, tmp_path):
     with pytest.raises(SystemExit) as ended:
         run(predictions, f"--dataset={images}", "--freeze=v@2", *SMALL, f"--out_dir={tmp_path / 'out'}")
-    assert "--freeze=v@2: epoch 2 is not before the last, 2" in ended.value.code  # a text: status 1
+    assert "--freeze=v@2: expected an epoch before the last, 2" in ended.value.code  # a text: status 1
     assert not (tmp_path / "out").exists()
 
 

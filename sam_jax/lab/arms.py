@@ -60,6 +60,7 @@ class Experiment:
       probe: (job, data, synapses) -> arrays by column, for each run and evaluation; traced.
       defaults: of flags.
       flags: of its own, a `Flag` each.
+      check: options -> ValueError where they do not fit this experiment, before any data set is looked for.
       rules: the default of --rules. The arms of an experiment that has none are its own; rules that are
         asked for run beside them.
       configs: folder of flagfiles DATASET_RULE.cfg with numbers.
@@ -75,6 +76,7 @@ class Experiment:
     probe: Callable = align
     defaults: Mapping[str, Any] = NOTHING
     flags: tuple = ()
+    check: Callable = lambda options: None
     rules: tuple[str, ...] = ()
     configs: pathlib.Path | None = None
     published: Callable = lambda dataset, arm, measure: None

@@ -303,6 +303,7 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     if options.tune and options.train_on_val:
         raise ValueError("--tune needs the validation images that --train_on_val trains on: leave one of them out")
     if not options.remake:
+        experiment.check(options)
         check_data(options)
     return options
 
@@ -323,12 +324,13 @@ def _read_recipe(values: flags.FlagValues, folder: pathlib.Path | None, recipe: 
     """Sets the flags of the recipe's file, which the command line then may change."""
     if not recipe:
         return
-    path = _recipes(folder) / f"{recipe}.cfg" if folder else None
-    if path is None or not path.is_file():
-        known = sorted(p.stem for p in _recipes(folder).glob("*.cfg") if "_" not in p.stem) if folder else []
-        raise ValueError(
-            f"--recipe={recipe} is unknown, expected one of {', '.join(known) or 'none: there is none here'}"
-        )
+    known = (
+        {path.stem: path for path in sorted(_recipes(folder).glob("*.cfg")) if "_" not in path.stem} if folder else {}
+    )
+    if recipe not in known:
+        there = ", ".join(known) or "none: there is none here"
+        raise ValueError(f"--recipe={recipe} is unknown, expected one of {there}")
+    path = known[recipe]
     _parse(values, [path.name, f"--flagfile={path}"])
 
 
