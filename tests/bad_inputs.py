@@ -82,12 +82,13 @@ def flags() -> list[tuple[str, tuple[str, ...]]]:
         ("--flagfile=missing.cfg",),
     ]
     found += [("table1.py", arguments) for arguments in together]
-    return found + [
+    found += [
         ("predictions.py", ("--lesion=v@20",)),
         ("variants.py", ("--downstream_widths=9,9,9",)),
         ("variants.py", ("--train_on_val",)),
         ("fig_s1a_representations.py", ("--hidden_widths=60,50",)),
     ]
+    return found
 
 
 def images(**changed) -> dict[str, np.ndarray]:
