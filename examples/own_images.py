@@ -29,12 +29,14 @@ def of_classes(dataset, classes):
 
 
 def both(first, second):
-    """The classes of one set, then those of the other."""
+    """The classes of one set, then those of the other; the images mixed, so that the first thousands have all classes."""
     found = {}
     for split, most in (("train", EACH), ("test", None)):
         pair = [getattr(dataset, split) for dataset in (first, second)]
-        found[f"{split}_images"] = np.concatenate([images[:most] for images, _ in pair])
-        found[f"{split}_labels"] = np.concatenate([pair[0].labels[:most], pair[1].labels[:most] + first.classes])
+        images = np.concatenate([images[:most] for images, _ in pair])
+        labels = np.concatenate([pair[0].labels[:most], pair[1].labels[:most] + first.classes])
+        order = np.random.default_rng(0).permutation(len(labels))
+        found[f"{split}_images"], found[f"{split}_labels"] = images[order], labels[order]
     return found
 
 
