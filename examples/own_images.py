@@ -29,7 +29,7 @@ def of_classes(dataset, classes):
 
 
 def both(first, second):
-    """The classes of one set, then those of the other; the images mixed, so that the first thousands have all classes."""
+    """The classes of one set, then those of the other; the images mixed, so that any part has all classes."""
     found = {}
     for split, most in (("train", EACH), ("test", None)):
         pair = [getattr(dataset, split) for dataset in (first, second)]
