@@ -73,6 +73,7 @@ def test_no_matrix_misses_backprops_signal_by_less(activation):
         assert missed < 1e-4 if layer == 1 else missed > 0.01  # on the way to the last hidden layer there is no gate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", LINEAR[1:], ids=lambda rule: rule.name)
 def test_the_maps_keep_the_promises_of_a_rule(rule):
     with jax.enable_x64(False):
@@ -133,6 +134,7 @@ def test_the_rank_experiment_decays_as_its_arms_say(own, tmp_path):
     assert (tmp_path / "out" / "rank.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_ceiling_runs_and_is_drawn(own, tmp_path):
     small = ("--epochs=2", "--batch_size=18", "--seeds=2", "--hidden_widths=6,5")
     with jax.enable_x64(False):

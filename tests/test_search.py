@@ -147,6 +147,7 @@ def job_of(digits, rule, *given, **protocol):
     return arms.settle(options, digits[0], rule, arms.Arm(rule, protocol={"warmup_epochs": 0.0} | protocol))
 
 
+@pytest.mark.slow
 def test_many_trials_at_once_are_the_single_runs_in_one_program(digits):
     job, (_, data) = job_of(digits, "sam", "--batch_size=100", epochs=3, evaluate_every=3), digits
     trials = [{"rate_w": rate, "scale_w": 1.3} for rate in (0.1, 0.4, 1e6)]
