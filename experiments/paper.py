@@ -29,6 +29,7 @@ _SPREAD = {
     "svhn": (0.13, 0.15, 0.15, 0.05, 0.07),
     "stl10": (0.07, 0.23, 0.19, 0.11, 0.10),
 }
+SETS = tuple(_MEAN)
 AUC_COLUMNS = ("chestmnist",)
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 REMARKS = {
