@@ -4,8 +4,8 @@
 
 Valid inputs (tests/parsers.py) are changed at random, outside and inside their packing: bits, lengths, header
 numbers, pieces of other formats, bombs. Each parser has a process of its own, whose memory may grow by 1 GB. A crash
-is an undocumented exception, a hang of 20 seconds, or the end of the process; its input is kept beside FILE. Parsers
-that FILE has already and that are not asked for stay in it.
+is an undocumented exception, 20 seconds of processor time for one input, or the end of the process; its input is
+kept beside FILE. Parsers that FILE has already and that are not asked for stay in it.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def fuzz(name: str, minutes: float, seed: int, folder: pathlib.Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     limit = used("VmSize") + GROWTH
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGPROF, stop)
     found = {"inputs": 0, "accepted": 0, "refused": 0, "crashes": 0, "longest_s": 0.0, "seed": seed}
     kinds: dict[str, int] = {}
     end = time.process_time() + 60 * minutes  # of a processor: beside other work an hour may hold ten minutes
@@ -69,12 +69,12 @@ def fuzz(name: str, minutes: float, seed: int, folder: pathlib.Path) -> None:
         (folder / "input").write_bytes(data)  # found here, should the process end
         start = time.perf_counter()
         try:
-            signal.setitimer(signal.ITIMER_REAL, HANG)
+            signal.setitimer(signal.ITIMER_PROF, HANG)
             refused = parsers.refusal(parser, data, work)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             found["accepted" if refused is None else "refused"] += 1
         except (Exception, Hang) as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             found["crashes"] += 1
             frame = traceback.extract_tb(error.__traceback__)[-1]
             kind = f"{type(error).__name__} in {pathlib.Path(frame.filename).name}, {frame.name}"
