@@ -8,7 +8,8 @@ the run 0, 1, 3, 9.
     python experiments/rank.py --dataset=data/shirts.npz,data/five.npz,mnist,data/both.npz   # 2, 5, 10 and 20 classes
     python experiments/rank.py --remake=runs/FOLDER         # its tables and figure again
 
-`beyond` is the share of ‖V‖ (Frobenius) that no matrix of rank K - 1 can hold; `effective_rank` is Roy and Vetterli's.
+`beyond` is the share of ‖V‖ (Frobenius) that no matrix of rank K - 1 can hold; `effective_rank` is Roy and Vetterli's. A
+run that diverges counts until then.
 Rates are constant, as γ is. Not an experiment of the paper's: it gives no verdict. Leaves manifest.json, metrics.jsonl,
 table.md, table.csv, rank.md and rank.png. (examples/own_images.py makes the sets of the second command.)
 """
@@ -74,7 +75,8 @@ def text(results, dataset):
             ends = min(beyond), max(beyond)
             numbers = [f"{np.mean(beyond[epoch]):.3f}" for epoch in ends] + [f"{np.mean(rank[e]):.1f}" for e in ends]
             test = statistics.estimate(results.final(dataset, arm).values())
-            rows.append([results.title(arm), *numbers, tables.spread(test.mean, test.sd)])
+            name = results.title(arm) + results.lost(dataset, arm)
+            rows.append([name, *numbers, tables.spread(test.mean, test.sd)])
     classes = results.manifest["data"][dataset]["classes"]
     share = "share of V beyond K - 1 dimensions"
     header = ("", f"{share}, at first", "at last", "effective rank of V, at first", "at last", "test %")
