@@ -8,10 +8,10 @@ the run 0, 1, 3, 9.
     python experiments/rank.py --dataset=data/shirts.npz,data/five.npz,mnist,data/both.npz   # 2, 5, 10 and 20 classes
     python experiments/rank.py --remake=runs/FOLDER         # its tables and figure again
 
-`beyond` is the share of ‖V‖ (Frobenius) that no matrix of rank K - 1 can hold; `effective_rank` is Roy and Vetterli's. A
-run that diverges counts until then.
-Rates are constant, as γ is. Not an experiment of the paper's: it gives no verdict. Leaves manifest.json, metrics.jsonl,
-table.md, table.csv, rank.md and rank.png. (examples/own_images.py makes the sets of the second command.)
+`beyond` is the share of ‖V‖ (Frobenius) that no matrix of rank K - 1 can hold; `effective_rank` is Roy and Vetterli's.
+Rates are constant, as γ is. A run that diverges counts until then. Not an experiment of the paper's: it gives no
+verdict. Leaves manifest.json, metrics.jsonl, table.md, table.csv, rank.md and rank.png. (examples/own_images.py makes
+the sets of the second command.)
 """
 
 import jax.numpy as jnp
