@@ -13,7 +13,6 @@ import arrows
 
 from sam_jax.circuit import PATHWAYS, SYMBOLS
 from sam_jax.experiments import verdicts
-from sam_jax.lab import records
 from sam_jax.lab.results import Results
 from sam_jax.lab.tables import grid, spread, summarise
 from sam_jax.rule import MEANINGS, Rule
@@ -31,6 +30,12 @@ OWN_MEANINGS = {
     "mirror_steps_before": "mirror steps before training",
     "mirror_steps_after": "mirror steps after each update",
 }
+
+
+@functools.cache
+def read(folder: pathlib.Path) -> Results:
+    """A stored run, read once."""
+    return Results.read(folder)
 
 
 def ticks(name: str) -> list[str]:
@@ -56,7 +61,7 @@ def measured(rule: Rule) -> str:
     """A rule's accuracies in the stored runs that compare rules."""
     rows = []
     for folder in (RESULTS / name for name in COMPARED):
-        results = Results.read(folder)
+        results = read(folder)
         link = f"[`{folder.name}`](../../results/{folder.name}/table.md)"
         for one in summarise(results):
             if one["arm"] == rule.name:
@@ -99,13 +104,13 @@ def runs() -> list[pathlib.Path]:
 
 def command(folder: pathlib.Path) -> str:
     """What was typed, without its folders."""
-    said = records.read(folder)[0]["command"]
+    said = read(folder).manifest["command"]
     return re.sub(r" --(data_dir|out_dir|remake)=\S+", "", said)
 
 
 def training_time(folder: pathlib.Path) -> str:
     """Minutes and seconds that the stored runs were trained for."""
-    seconds = round(sum(row.get("seconds") or 0 for row in records.read(folder)[1]))
+    seconds = round(sum(row.get("seconds") or 0 for row in read(folder).rows))
     return f"{seconds // 60}:{seconds % 60:02d}"
 
 

@@ -82,7 +82,7 @@ def markdown(folders: Iterable[str | os.PathLike]) -> str:
 
 def _at_recipe(folder: pathlib.Path) -> bool:
     manifest = folder / records.MANIFEST
-    return manifest.is_file() and bool(json.loads(manifest.read_text(encoding="utf-8"))["flags"].get("recipe"))
+    return manifest.is_file() and bool(json.loads(manifest.read_text(encoding="utf-8")).get("flags", {}).get("recipe"))
 
 
 def _counted(outcomes: list[str]) -> str:

@@ -59,6 +59,7 @@ def test_a_seed_that_diverged_counts_as_guessing_among_learning_rates():
     assert outcomes(found) == ["does not hold", "undecided"]  # that `a` diverges says nothing of its order
 
 
+@pytest.mark.slow
 def test_learning_rates_are_run_and_drawn(tmp_path):
     files.write_npz(tmp_path / "mine.npz", files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))
     folder = tmp_path / "out"

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import official_files as files
+import pytest
 
 from sam_jax import lab
 from sam_jax.experiments import gradient
@@ -11,6 +12,7 @@ from sam_jax.experiments import gradient
 TRACED = f"{pathlib.Path(__file__).parent.parent / 'examples' / 'eligibility_trace.py'}:traced"
 
 
+@pytest.mark.slow
 def test_backprop_is_its_own_gradient_and_sam_alone_has_the_premise(tmp_path):
     splits = [files.examples(n, (2, 2, 1), 3, place) for place, n in enumerate((24, 6, 6))]
     files.write_npz(tmp_path / "mine.npz", splits[0], splits[2], splits[1])

@@ -111,6 +111,7 @@ def own(tmp_path):
     return files.write_npz(path, files.examples(60, (4, 3, 1), 3), files.examples(12, (4, 3, 1), 3, seed=1))
 
 
+@pytest.mark.slow
 def test_the_rank_experiment_decays_as_its_arms_say(own, tmp_path):
     small = (
         "--epochs=4",

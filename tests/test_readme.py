@@ -153,6 +153,7 @@ def test_no_line_of_prose_is_over_forty_words(page):
     assert [line for line in prose if len(line.split()) > 40] == []
 
 
+@pytest.mark.slow
 def test_the_readmes_own_rule_is_a_whole_file_that_keeps_every_promise(tmp_path):
     (code,) = re.findall(r"^```python\n(import .*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
     command = re.search(r"--rules=sgd,sam,(\w+\.py):(\w+)$", README, flags=re.MULTILINE)

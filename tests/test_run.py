@@ -142,6 +142,7 @@ def test_an_arm_reaches_what_is_trained_and_what_the_manifest_says(run):
     assert len(rows) == 2 * 2 * 3 and manifest["data"]["mine"]["sizes"] == {"train": 24, "val": 6, "test": 6}
 
 
+@pytest.mark.slow
 def test_the_auc_of_ones_own_images_is_measured_when_asked_for(run):
     plain, _ = run()
     assert not any("test_auc" in row for row in records.read(plain)[1])
