@@ -87,9 +87,11 @@ def draw(path, results):
     from matplotlib.figure import Figure
 
     names = results.datasets
-    figure = Figure(figsize=(max(6.5, 0.8 + 3.4 * len(names)), 4.4), layout="constrained")
-    axes = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
-    for axis, dataset in zip(axes, names, strict=True):
+    columns = min(2, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(1.6 + 3.8 * columns, 1.2 + 2.9 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for axis, dataset in zip(axes, names, strict=False):
         for place, arm in enumerate(arm for arm in results.arms(dataset) if results.cells(dataset)[arm]["tags"]):
             seeds = of_seeds(results, dataset, arm, "beyond")
             x = [decayed(results, dataset, arm, epoch) for epoch in seeds]
@@ -104,9 +106,11 @@ def draw(path, results):
         classes = results.manifest["data"][dataset]["classes"]
         axis.set(xlabel="Σγ so far", title=f"{dataset}, K = {classes}", ylim=(0, 1.02))
         figures.plain(axis)
-    axes[0].set_ylabel("share of ‖V‖ beyond K - 1 dimensions\n(mean of the hidden layers)")
+    for empty in list(axes)[len(names) :]:
+        empty.set_axis_off()
+    figure.supylabel("share of ‖V‖ beyond K - 1 dimensions, mean of the hidden layers", fontsize=10)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(f"{results.setting(names[0])}: mean ± sd over seeds" if len(names) == 1 else "SAM's V as it decays")
     figure.savefig(path, dpi=150)
 
