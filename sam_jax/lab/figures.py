@@ -7,15 +7,24 @@ import numpy as np
 
 from sam_jax.lab import statistics
 from sam_jax.lab.results import Results
+from sam_jax.rules import RULES
 
-# Okabe and Ito's colour-blind-safe palette; dashes tell the rules apart without colour.
-STYLE = {
-    "sgd": ("#000000", "--"),
-    "fa": ("#E69F00", "-."),
-    "wm": ("#009E73", ":"),
-    "kp": ("#56B4E9", (0, (5, 1, 1, 1, 1, 1))),
-    "sam": ("#D55E00", "-"),
-}
+# Okabe and Ito's colour-blind-safe palette; dashes tell the rules apart without colour. One look a rule, in order.
+_OF_RULES = (
+    ("#000000", "--"),
+    ("#E69F00", "-."),
+    ("#009E73", ":"),
+    ("#56B4E9", (0, (5, 1, 1, 1, 1, 1))),
+    ("#D55E00", "-"),
+    ("#0072B2", "--"),
+    ("#0072B2", ":"),
+    ("#CC79A7", "-."),
+    ("#56B4E9", "-"),
+    ("#56B4E9", ":"),
+    ("#009E73", "-"),
+    ("#999999", "-"),
+)
+STYLE = dict(zip(RULES, _OF_RULES, strict=True))
 BARRED = {"W̄": r"$\mathregular{\bar{W}}$", "V̄": r"$\mathregular{\bar{V}}$", "d̄": r"$\mathregular{\bar{d}}$"}
 MATHTEXT = {"w": "W", "w_bar": "\\bar{W}", "v": "V", "v_bar": "\\bar{V}"}  # the pathways' symbols between two $
 
@@ -26,7 +35,7 @@ _LOOKS = [look for look in _PAIRS if look not in STYLE.values()]  # the rules ke
 
 
 def style(arm: str, place: int) -> dict:
-    """How an arm is drawn: a rule of STYLE always alike, any other by its place; no two alike among the first forty."""
+    """How an arm is drawn: our rules always alike, any other by its place; no two alike among the first forty."""
     colour, dashes = STYLE.get(arm, _LOOKS[place % len(_LOOKS)])
     return {"color": colour, "linestyle": dashes}
 
