@@ -1,5 +1,6 @@
 """What the figures of results share: looks, bands over seeds, and the panels that compare arms."""
 
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -137,7 +138,12 @@ def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("tes
 
     names = [name for name in results.datasets if results.arms(name)]
     every = list(dict.fromkeys(arm for name in names for arm in results.arms(name)))
-    size = (max(5.2, 0.6 + 3.6 * len(names)), 0.4 + 3 * len(splits) + 0.1 * len(every))
+    titles = [results.title(arm) for arm in every]
+    width = max(7.0 if len(every) > 6 else 5.2, 0.6 + 3.6 * len(names))
+    columns = min(
+        len(every), max(1, int(width / (0.8 + 0.085 * max(map(len, titles)))))
+    )  # what the legend has room for
+    size = (width, 0.4 + 3 * len(splits) + 0.22 * math.ceil(len(every) / columns))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(splits), len(names), squeeze=False, sharex="col")
     handles: dict = {}
@@ -154,6 +160,5 @@ def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("tes
         axis.set_xlabel("epoch")
     for axis, split in zip(axes[:, 0], splits, strict=True):
         axis.set_ylabel(f"{split} accuracy (%)")
-    columns = min(len(handles), 1 + 2 * len(names))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path, dpi=150)
