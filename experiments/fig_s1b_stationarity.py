@@ -28,6 +28,7 @@ from sam_jax.rules import RULES
 FLAGS = (lab.Flag("constant_factor", 0.5, "of rates and decay in the constant-rate arm", lower=0),)
 CONSTANT, COSINE = "constant rate", "cosine"
 BATCH = 1000  # images of the fixed batch
+PAPER = {0: 2.5e-3, 12: 1.2e-3, 24: 6e-4, 36: 3.5e-4, 48: 2.5e-4}  # Fig. S1b's medians by epoch, read off
 
 
 def arms(options, dataset):
@@ -126,6 +127,8 @@ def draw(path, results, dataset):
         axis.set(yscale="log", xlabel="epoch", ylabel=title)
         axis.grid(alpha=0.25, which="both")
         axis.spines[["top", "right"]].set_visible(False)
+    if results.manifest.get("flags", {}).get("recipe"):
+        figure.axes[0].plot(*zip(*PAPER.items(), strict=True), "x", color="#555555", label="the paper, medians")
     figure.axes[0].legend(frameon=False)
     figure.suptitle(f"{results.setting(dataset)}: mean ± sd over seeds", fontsize=10)
     figure.savefig(path, dpi=150)
