@@ -163,7 +163,7 @@ def looks(arms):
     return [(style["color"], str(style["linestyle"])) for style in styles]
 
 
-@pytest.mark.parametrize("rules", [0, 5])
+@pytest.mark.parametrize("rules", [0, 5, 12])
 def test_no_two_of_forty_arms_look_alike_whatever_places_the_rules_take(rules):
     names = [*list(sj.RULES)[:rules], *(f"arm {i}" for i in range(40 - rules))]
     for shift in range(40):
@@ -172,7 +172,7 @@ def test_no_two_of_forty_arms_look_alike_whatever_places_the_rules_take(rules):
 
 
 def test_a_rule_looks_alike_in_every_figure():
-    for rule in sj.rules.TABLE1:
+    for rule in sj.RULES:
         assert figures.style(rule, 0) == figures.style(rule, 17)
 
 
@@ -191,6 +191,22 @@ def test_curves_draw_each_arms_mean_and_stop_where_all_seeds_are_lost(tmp_path, 
         "Feedback Alignment (1 of 1 diverged)": [[1, 20.0]],
     }
     assert top.get_title() == "cifar10 (2 diverged)"
+
+
+@pytest.mark.parametrize(("rules", "sets"), [(12, 1), (12, 3), (5, 1), (1, 1)])
+def test_a_legend_lies_within_its_figure(rules, sets, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    kept, plain = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: kept.append(figure) or plain(figure, *a, **k))
+    names = [f"set{place}" for place in range(sets)]
+    rows = [row(0, e, 0.5, arm=rule) | {"dataset": n} for rule in list(sj.RULES)[:rules] for e in (0, 1) for n in names]
+    figures.curves(tmp_path / "curves.png", results(rows))
+    (legend,), page = kept[0].legends, kept[0].bbox
+    box = legend.get_window_extent()
+    assert len(legend.get_texts()) == rules
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+    assert all(box.y1 <= axis.get_tightbbox().y0 + 1 for axis in kept[0].axes)
 
 
 def test_curves_have_a_row_for_each_split_and_a_column_for_each_data_set(tmp_path, monkeypatch):
