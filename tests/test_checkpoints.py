@@ -77,6 +77,27 @@ def same_bits(one, two):
 CASES = [("sam", {"momentum": 0.9}), ("sgd", {}), ("wm", {}), (TRACED, {}), ("brsf", {})]
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before it", "after it"])
+def test_a_run_that_ends_beside_the_keeping_of_its_synapses_is_ended_by_the_same_command(run, monkeypatch, late):
+    """Its last rows say that it is finished, so they come after."""
+    module = sys.modules["sam_jax.lab.run"]
+    plain = module.save
+
+    def ends(*given):
+        if late:
+            plain(*given)
+        raise Broken
+
+    whole, _ = run("whole")
+    with monkeypatch.context() as once:
+        once.setattr(module, "save", ends)
+        with pytest.raises(Broken):
+            run("out")
+    again, begun = run("out")
+    assert begun == [((0, 1), EPOCHS - 1)]
+    same_bits(whole, again)
+
+
 @pytest.mark.parametrize("case", some(CASES, CASES[:1]), ids=lambda case: case[0].rsplit(":", 1)[-1])
 def test_a_run_that_was_stopped_ends_in_the_bits_of_one_that_was_not(case, run):
     """Synapses, memory, momentum, schedule and the streams of random numbers go on together."""

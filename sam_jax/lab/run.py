@@ -296,6 +296,10 @@ def train_job(
                 row |= dict(zip(("diverged_epoch", "diverged_pathway"), where, strict=True))
             probed = measure(jax.tree.map(operator.itemgetter(i), synapses), data)
             rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
+        if options.save_synapses and epoch == job.protocol.epochs:  # before the rows that say the run is finished
+            fixed = (job.rule, job.circuit, job.protocol.loss)
+            kept = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
+            save(folder / file_name(job, seeds), Trained(*fixed, *kept, tuple(seeds), diverged))
         records.append(folder, rows, processes.part())
         lost = diverged
         told(rows, epoch - before)
@@ -306,11 +310,6 @@ def train_job(
         if stop.signal and epoch < job.protocol.epochs:
             raise interruption.Interrupted(stop.signal)
         before, start = epoch, time.perf_counter()
-    if options.save_synapses:
-        synapses, memory, mean, std = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
-        fixed = (job.rule, job.circuit, job.protocol.loss)
-        trained = Trained(*fixed, synapses, memory, mean, std, tuple(seeds), diverged)
-        save(folder / file_name(job, seeds), trained)
     checkpoints.remove(folder, job, seeds)
     if stop.signal:
         raise interruption.Interrupted(stop.signal)
