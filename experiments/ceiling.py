@@ -3,7 +3,7 @@
 With D_d = I all that a hidden layer hears is C ε with one matrix C for all examples (docs/linear_feedback.md), so SAM
 is direct feedback whose C learns. Here C is the best there is, and backprop stands above it.
 
-    python experiments/ceiling.py --tune                    # cifar10 and mnist, 6 arms: about an hour on two cores
+    python experiments/ceiling.py --tune                    # cifar10 and mnist, 6 arms: an hour or two on two cores
     python experiments/ceiling.py --remake=runs/FOLDER      # its tables and figure again
 
 The arms: backprop; W̄ = Wᵀ and V = V̄ = I without gates on the way, so that C is the product of the transposes; the C
@@ -81,6 +81,11 @@ best_of_batch = sgd.replace(name="best_of_batch", title="best map, each batch", 
 best_running = sgd.replace(
     name="best_running", title="best map, running average", init=running_init, feedback=running_feedback
 )
+LOOKS = {
+    transposes.name: {"color": "#009E73", "linestyle": "-."},
+    best_of_batch.name: {"color": "#E69F00", "linestyle": "-"},
+    best_running.name: {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1))},
+}
 ARMS = (sgd, transposes, best_of_batch, best_running, sam, dfa)
 
 
@@ -94,7 +99,7 @@ def draw(path, results):
     datasets = results.datasets
     figure = Figure(figsize=(11, 0.7 + 3.6 * len(datasets)), layout="constrained")
     for (left, right), dataset in zip(figures.panels(figure, len(datasets)), datasets, strict=True):
-        looks = figures.looks(results, dataset, {})
+        looks = figures.looks(results, dataset, LOOKS)
         figures.accuracy(left, results, dataset, looks)
         figures.points(right, results, dataset, looks, ordered=False)
         left.set_title(results.setting(dataset), fontsize=10)
