@@ -71,6 +71,16 @@ def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(choo
         main(tmp_path / "out")
 
 
+def test_a_rule_that_comes_later_is_chosen_for_alone(chooses, tmp_path):
+    main(tmp_path / "out", "--tune", "--rules=sgd")
+    chooses.clear()
+    main(tmp_path / "out", "--tune")
+    assert [job.rule.name for job, *_ in chooses] == ["kp"]
+    manifest, rows = records.read(tmp_path / "out")
+    assert {rule: one["factor"] for rule, one in manifest["tuned"]["digits"].items()} == {"sgd": 4.0, "kp": 0.5}
+    assert {row["arm"] for row in rows} == {"sgd", "kp"}
+
+
 @pytest.mark.slow
 def test_a_choice_that_was_stopped_goes_on_with_the_trials_that_are_missing(tmp_path, monkeypatch):
     """A signal while the second of six factors is tried: two are kept, and a line that was cut short is not read."""

@@ -118,6 +118,7 @@ def open_run(
     data: dict,
     fixed: dict,
     kept: Mapping[tuple[str, str, int], int] | None = None,
+    tuned: dict | None = None,
     **facts,
 ) -> None:
     """Makes the folder and its manifest, with the environment's facts added; or continues the run that it holds.
@@ -129,6 +130,7 @@ def open_run(
       folder, kind, cells, fixed: as `check`.
       data: what is to be said of each data set.
       kept: the epoch of each unfinished run's checkpoint, by `run_of`.
+      tuned: what `--tune` chose, the folder's own choices among it.
       facts: further entries of a new manifest.
 
     Raises:
@@ -140,11 +142,13 @@ def open_run(
     if not (folder / MANIFEST).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / METRICS).touch()
-        write_manifest(folder, {"kind": kind, "cells": cells, "data": data, **fixed, **facts, **here})
+        chosen = {"tuned": tuned} if tuned else {}
+        write_manifest(folder, {"kind": kind, "cells": cells, "data": data, **fixed, **chosen, **facts, **here})
         return
     manifest, rows = read(folder)
-    for name, value in (("cells", cells), ("data", data), *fixed.items()):
-        _add(manifest.setdefault(name, {}), value)
+    for name, value in (("cells", cells), ("data", data), ("tuned", tuned or {}), *fixed.items()):
+        if value:
+            _add(manifest.setdefault(name, {}), value)
     write_manifest(folder, {**manifest, "continued": [*manifest.get("continued", []), here]})
     if kind == "search":
         _replace_rows(folder, rows)  # without a line that was cut short

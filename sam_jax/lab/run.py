@@ -170,13 +170,16 @@ def tell(lines: list[str]) -> None:
         print(*lines, sep="\n", file=sys.stderr)
 
 
-def open_folder(folder, experiment: Experiment, options: Options, kind: str, jobs: list[Job], **more) -> None:
+def open_folder(
+    folder, experiment: Experiment, options: Options, kind: str, jobs: list[Job], tuned: dict | None = None, **more
+) -> None:
     """Opens the folder for all processes, its manifest holding the jobs, the flags and the data sets' facts.
 
     Args:
       folder, experiment, options, jobs: of the run.
       kind: "experiment" or "search".
-      more: `stages` of a search, `tuned` of an experiment.
+      tuned: what --tune chose.
+      more: `stages` of a search.
 
     Raises:
       FileExistsError: it holds other runs, or runs in another precision or on other images of the same name.
@@ -195,7 +198,7 @@ def open_folder(folder, experiment: Experiment, options: Options, kind: str, job
         kept: dict[tuple[str, str, int], int] = {}
         for one in reversed(checkpoints.found(folder)):  # the furthest last
             kept |= {(one.dataset, one.arm, seed): one.epoch for seed in one.seeds}
-        records.open_run(folder, kind, cells, data, fixed, kept, flags=_as_json(options.flagged))
+        records.open_run(folder, kind, cells, data, fixed, kept, tuned, flags=_as_json(options.flagged))
     processes.meet("opened")
 
 
