@@ -301,8 +301,9 @@ def train_job(
             rows.append(row | {column: np.round(value, 6).tolist() for column, value in jax.device_get(probed).items()})
         if options.save_synapses and epoch == job.protocol.epochs:  # before the rows that say the run is finished
             fixed = (job.rule, job.circuit, job.protocol.loss)
-            kept = jax.device_get((runs.synapses, runs.memory, data.mean, data.std))
-            save(folder / file_name(job, seeds), Trained(*fixed, *kept, tuple(seeds), diverged))
+            memory, mean, std = jax.device_get((runs.memory, data.mean, data.std))
+            trained = Trained(*fixed, synapses, memory, mean, std, tuple(seeds), diverged)
+            save(folder / file_name(job, seeds), trained)
         records.append(folder, rows, processes.part())
         lost = diverged
         told(rows, epoch - before)
