@@ -82,7 +82,7 @@ best_running = sgd.replace(
     name="best_running", title="best map, running average", init=running_init, feedback=running_feedback
 )
 LOOKS = {
-    transposes.name: {"color": "#009E73", "linestyle": "-."},
+    transposes.name: {"color": "#999999", "linestyle": "-."},
     best_of_batch.name: {"color": "#E69F00", "linestyle": "-"},
     best_running.name: {"color": "#CC79A7", "linestyle": (0, (5, 1, 1, 1))},
 }
