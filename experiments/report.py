@@ -28,7 +28,7 @@ from sam_jax.experiments import verdicts
 from sam_jax.lab import records
 from sam_jax.lab.compare import Effect
 
-COLOURS = 256
+COLOURS = 128
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", verdicts.NOT_RUN: "–"}
 
 
