@@ -19,7 +19,6 @@ import pathlib
 
 import numpy as np
 from sam_jax.experiments.fig_s2_learning_rates import papers_order
-from scipy import stats
 
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
@@ -84,6 +83,8 @@ def pairs(results, dataset):
 
 def correlation(found):
     """Spearman's rank correlation of the pairs in words; none where ours are all alike."""
+    from scipy import stats  # a second's import
+
     theirs, ours = np.array(list(found.values())).T
     if np.ptp(ours) == 0:
         return "not defined"

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import start
-from stepping import assert_close, batch, directions, some
+from stepping import assert_close, batch, directions
 from stepping import synapses as random_synapses
 
 import sam_jax as sj
@@ -45,7 +45,8 @@ def test_every_example_is_tried_here():
     }
 
 
-@pytest.mark.parametrize("name", some(RULES, ["traced"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RULES)
 def test_an_example_keeps_the_promises_of_a_rule(name):
     sj.testing.check(sj.rules.find(RULES[name][0]), learns=False)
 

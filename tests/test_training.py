@@ -235,6 +235,7 @@ def test_an_intervention_holds_when_a_diverged_epoch_is_gone_through_again():
     assert one.diverged and training.first_to_diverge(fixed, given, data, one, epoch) == (1, "w")
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing_new():
     """Other seeds and other numbers are arguments of the same programs."""
     compilations = []
@@ -256,7 +257,8 @@ def test_a_second_run_compiles_nothing_new():
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize("rule", some(sj.rules.TABLE1, ("sam",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", sj.rules.TABLE1)
 def test_every_rule_teaches_the_lower_layer_of_a_real_task(rule):
     """On scikit-learn's digits: well above chance, and far below the loss of the same run with W^1 sent no error.
 
