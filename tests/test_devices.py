@@ -75,6 +75,7 @@ def test_two_devices_hold_half_of_the_runs_each():
         assert len({shard.device for shard in shards}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     some([*((rule, (3, 4, 3, 4)) for rule in sj.rules.TABLE1), ("wm", (5, 6, 7))], [("fa", (3, 4, 3, 4))]),

@@ -46,6 +46,7 @@ def same(a, b):
     return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", some(sj.RULES, ("sam",)))
 def test_a_seeds_run_does_not_depend_on_its_neighbours(rule):
     data = inputs.place(images())
