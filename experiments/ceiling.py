@@ -96,13 +96,8 @@ def arms(options, dataset):
 def draw(path, results):
     from matplotlib.figure import Figure
 
-    datasets = results.datasets
-    figure = Figure(figsize=(11, 0.7 + 3.6 * len(datasets)), layout="constrained")
-    for (left, right), dataset in zip(figures.panels(figure, len(datasets)), datasets, strict=True):
-        looks = figures.looks(results, dataset, LOOKS)
-        figures.accuracy(left, results, dataset, looks)
-        figures.points(right, results, dataset, looks, ordered=False)
-        left.set_title(results.setting(dataset), fontsize=10)
+    figure = Figure(figsize=(11, 0.7 + 3.6 * len(results.datasets)), layout="constrained")
+    *_, (left, _, _) = figures.compared(figure, results, LOOKS, ordered=False)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
     figure.savefig(path, dpi=150)

@@ -73,13 +73,8 @@ def judge(results, dataset):
 def draw(path, results):
     from matplotlib.figure import Figure
 
-    datasets = results.datasets
-    figure = Figure(figsize=(11, 0.9 + 4.6 * len(datasets)), layout="constrained")
-    for (left, right), dataset in zip(figures.panels(figure, len(datasets)), datasets, strict=True):
-        looks = figures.looks(results, dataset, LOOKS)
-        figures.accuracy(left, results, dataset, looks)
-        figures.points(right, results, dataset, looks)
-        left.set_title(results.setting(dataset), fontsize=10)
+    figure = Figure(figsize=(11, 0.9 + 4.6 * len(results.datasets)), layout="constrained")
+    for _, right, dataset in figures.compared(figure, results, LOOKS):
         if dataset == "cifar10":
             for (name, percent), side in zip(PAPER.items(), ("right", "left"), strict=True):
                 right.axvline(percent, color="#888888", linestyle=":")
@@ -87,7 +82,7 @@ def draw(path, results):
                 right.text(
                     percent, 1.01, note, transform=right.get_xaxis_transform(), ha=side, fontsize=8, color="#555555"
                 )
-    handles, labels = left.get_legend_handles_labels()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, title="plastic pathways: " + figures.label(LEGEND),
         loc="outside lower center", ncols=5, frameon=False, handlelength=3,

@@ -49,13 +49,8 @@ def judge(results, dataset):
 def draw(path, results):
     from matplotlib.figure import Figure
 
-    datasets = results.datasets
-    figure = Figure(figsize=(11, 0.7 + 3.6 * len(datasets)), layout="constrained")
-    for (left, right), dataset in zip(figures.panels(figure, len(datasets)), datasets, strict=True):
-        looks = figures.looks(results, dataset, LOOKS)
-        figures.accuracy(left, results, dataset, looks)
-        figures.points(right, results, dataset, looks, ordered=False)
-        left.set_title(results.setting(dataset), fontsize=10)
+    figure = Figure(figsize=(11, 0.7 + 3.6 * len(results.datasets)), layout="constrained")
+    for left, right, dataset in figures.compared(figure, results, LOOKS, ordered=False):
         chance = results.chance(dataset, "accuracy")
         for span in (left.axhline, right.axvline):
             span(chance, color="#888888", linestyle=":", label="always the most frequent label")

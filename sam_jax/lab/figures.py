@@ -90,6 +90,16 @@ def panels(figure, count: int):
     return figure.subplots(count, 2, squeeze=False, gridspec_kw={"width_ratios": (1.25, 1)})
 
 
+def compared(figure, results: Results, known: dict[str, dict], ordered: bool = True):
+    """For each data set (left, right, its name): `accuracy` drawn on the left, `points` on the right."""
+    for (left, right), dataset in zip(panels(figure, len(results.datasets)), results.datasets, strict=True):
+        of_arms = looks(results, dataset, known)
+        accuracy(left, results, dataset, of_arms)
+        points(right, results, dataset, of_arms, ordered)
+        left.set_title(results.setting(dataset), fontsize=10)
+        yield left, right, dataset
+
+
 def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split: str = "test") -> None:
     """Accuracy against epochs, mean ± sd over the seeds that have not diverged; `looks` by arm."""
     low, high = [], []

@@ -324,9 +324,8 @@ def _read_recipe(values: flags.FlagValues, folder: pathlib.Path | None, recipe: 
     """Sets the flags of the recipe's file, which the command line then may change."""
     if not recipe:
         return
-    known = (
-        {path.stem: path for path in sorted(_recipes(folder).glob("*.cfg")) if "_" not in path.stem} if folder else {}
-    )
+    every = sorted(_recipes(folder).glob("*.cfg")) if folder else []
+    known = {path.stem: path for path in every if "_" not in path.stem}
     if recipe not in known:
         there = ", ".join(known) or "none: there is none here"
         raise ValueError(f"--recipe={recipe} is unknown, expected one of {there}")
