@@ -52,28 +52,26 @@ def probe(job, data, synapses):
     return {"beyond": jnp.stack(beyond), "effective_rank": jnp.stack([*map(probes.effective_rank, synapses.v)])}
 
 
-def decayed(results, dataset, arm, epoch):
-    """Σγ at an epoch."""
-    cell = results.cells(dataset)[arm]
-    return cell["tags"]["total"] * epoch / cell["protocol"]["epochs"]
+def layers_mean(column):
+    """A row's number: the mean over its hidden layers; None once it has diverged."""
+    return lambda row: None if row["diverged"] or column not in row else float(np.mean(row[column]))
 
 
-def of_seeds(results, dataset, arm, column):
-    """{epoch: the mean over the hidden layers, of each seed}."""
-    found: dict[int, list[float]] = {}
+def at_ends(results, dataset, arm, column):
+    """The mean over seeds and hidden layers, at the first and at the last epoch that has one."""
+    value, found = layers_mean(column), {}
     for row in results.of(dataset, arm):
-        if not row["diverged"] and column in row:
-            found.setdefault(row["epoch"], []).append(float(np.mean(row[column])))
-    return found
+        if (number := value(row)) is not None:
+            found.setdefault(row["epoch"], []).append(number)
+    return [float(np.mean(found[end])) for end in (min(found), max(found))] if found else None
 
 
 def text(results, dataset):
     rows = []
     for arm in results.arms(dataset):
-        beyond, rank = (of_seeds(results, dataset, arm, column) for column in ("beyond", "effective_rank"))
+        beyond, rank = (at_ends(results, dataset, arm, column) for column in ("beyond", "effective_rank"))
         if beyond:
-            ends = min(beyond), max(beyond)
-            numbers = [f"{np.mean(beyond[epoch]):.3f}" for epoch in ends] + [f"{np.mean(rank[e]):.1f}" for e in ends]
+            numbers = [f"{share:.3f}" for share in beyond] + [f"{dimensions:.1f}" for dimensions in rank]
             test = statistics.estimate(results.final(dataset, arm).values())
             name = results.title(arm) + results.lost(dataset, arm)
             rows.append([name, *numbers, tables.spread(test.mean, test.sd)])
@@ -92,17 +90,16 @@ def draw(path, results):
     figure = Figure(figsize=(1.6 + 3.8 * columns, 1.2 + 2.9 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for axis, dataset in zip(axes, names, strict=False):
-        for place, arm in enumerate(arm for arm in results.arms(dataset) if results.cells(dataset)[arm]["tags"]):
-            seeds = of_seeds(results, dataset, arm, "beyond")
-            x = [decayed(results, dataset, arm, epoch) for epoch in seeds]
-            mean, sd = np.array([(np.mean(v), np.std(v, ddof=1) if len(v) > 1 else 0.0) for v in seeds.values()]).T
-            look = figures.style("", place)
-            if results.cells(dataset)[arm]["tags"]["total"] == 0:
-                span = (min(mean), max(mean))
-                axis.fill_between([0, max(TOTALS)], *span, color="#999999", alpha=0.3, label="γ = 0, all epochs", lw=0)
+        for place, (arm, cell) in enumerate((a, c) for a, c in results.cells(dataset).items() if c["tags"]):
+            decay = cell["tags"]["total"] / cell["protocol"]["epochs"]
+            value, rows = layers_mean("beyond"), results.of(dataset, arm)
+            if decay == 0:
+                shares = [share for share in map(value, rows) if share is not None]
+                label = "γ = 0, all epochs and seeds"
+                axis.axhspan(min(shares), max(shares), color="#999999", alpha=0.3, label=label, lw=0)
                 continue
-            axis.plot(x, mean, marker=".", label=f"{arm} at the end", **look)
-            axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.2, linewidth=0)
+            look = figures.style("", place) | {"label": f"{arm} at the end", "marker": "."}
+            figures.band(axis, rows, value, lambda row, decay=decay: decay * row["epoch"], **look)
         classes = results.manifest["data"][dataset]["classes"]
         axis.set(xlabel="Σγ so far", title=f"{dataset}, K = {classes}", ylim=(0, 1.02))
         figures.plain(axis)

@@ -13,6 +13,7 @@ from stepping import some
 import sam_jax as sj
 from sam_jax import devices, inputs, losses, training
 from sam_jax.data import datasets
+from sam_jax.lab import records
 
 
 def protocol(rule, epochs=2):
@@ -134,32 +135,44 @@ def test_layouts_hold_every_run_and_leave_no_device_empty():
     assert devices.layout([0, 0, 1], 1) == devices.Layout(1, 3, 1)
 
 
-FOUR = """
+OVER_DEVICES = """
 import json, sys
 import numpy as np, jax
 from sam_jax import inputs, losses, sam, training
 from sam_jax.data import datasets
 data = inputs.place(datasets.load("digits"))
-fixed = training.Protocol(sam.functions, sam((64, 9, 8, 10)), losses.cross_entropy, 300, 1)
+fixed = training.Protocol(sam.functions, sam((64, *map(int, sys.argv[1:]), 10)), losses.cross_entropy, 300, 2)
 numbers = sam.settle({"decay": np.linspace(1e-4, 1e-2, 10)})
 *_, (_, runs, _) = training.train(fixed, numbers, data, [0, 1] * 5)
-total = [np.asarray(leaf).tobytes().hex()[:4000] for leaf in jax.tree.leaves(runs.synapses)]
+total = [np.asarray(leaf).tobytes().hex() for leaf in jax.tree.leaves(runs.synapses)]
 print(json.dumps([jax.local_device_count(), total]))
 """
 
 
+def trained_over(count, widths, flags):
+    """Devices, and the synapses of ten runs over so many virtual ones, in a process of their own."""
+    given = f"{flags} --xla_force_host_platform_device_count={count}"
+    done = subprocess.run(
+        [sys.executable, "-c", OVER_DEVICES, *map(str, widths)],
+        env=os.environ | {"XLA_FLAGS": given},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.slow
 def test_four_virtual_devices_equal_one():
-    found = []
-    for count in (4, 1):
-        given = os.environ["XLA_FLAGS"] + f" --xla_force_host_platform_device_count={count}"
-        done = subprocess.run(
-            [sys.executable, "-c", FOUR],
-            env=os.environ | {"XLA_FLAGS": given},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        found.append(json.loads(done.stdout))
-    assert (found[0][0], found[1][0]) == (4, 1) and found[0][1] == found[1][1]
+    flags = os.environ["XLA_FLAGS"]
+    (four, spread), (one, alone) = (trained_over(count, (9, 8), flags) for count in (4, 1))
+    assert (four, one) == (4, 1) and spread == alone
+
+
+@pytest.mark.slow
+def test_a_virtual_device_for_each_core_changes_no_bit():
+    """Optimized, and so wide that XLA cuts a product between its threads: as many for all devices as for one."""
+    most = min(records.environment()["processor"]["cores"], 10)
+    (many, spread), (one, alone) = (trained_over(count, (200, 200, 200), "") for count in (most, 1))
+    assert (many, one) == (most, 1) and spread == alone

@@ -46,25 +46,31 @@ def looks(results: Results, dataset: str, known: dict[str, dict]) -> dict[str, d
     return {arm: known.get(arm) or style(arm, place) for place, arm in enumerate(results.arms(dataset))}
 
 
-def band(axis, rows: list[dict], value: Callable, **look) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Draws mean ± sd over the seeds against epochs; returns epochs, mean, sd.
+def epoch(row: dict) -> float:
+    """A row's place on a figure's x axis, where nothing else is said."""
+    return row["epoch"]
+
+
+def band(axis, rows: list[dict], value: Callable, along: Callable = epoch, **look):
+    """Draws mean ± sd over the seeds against epochs, or what else rows lie along; returns x, mean, sd.
 
     Args:
       axis: matplotlib's.
       rows: an arm's rows.
       value: a row's number, or None: a seed that diverged is drawn no further.
+      along: a row's place on the x axis, the same for all seeds.
       look: of the line.
     """
-    by_epoch: dict[int, list[float]] = {}
+    at: dict[float, list[float]] = {}
     for row in rows:
         if (number := value(row)) is not None:
-            by_epoch.setdefault(row["epoch"], []).append(number)
-    epochs = sorted(by_epoch)
-    mean = np.array([np.mean(by_epoch[epoch]) for epoch in epochs])
-    sd = np.array([np.std(by_epoch[epoch], ddof=1) if len(by_epoch[epoch]) > 1 else 0.0 for epoch in epochs])
-    axis.plot(epochs, mean, **({"linewidth": 1.8} | look))
-    axis.fill_between(epochs, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
-    return epochs, mean, sd
+            at.setdefault(along(row), []).append(number)
+    x = sorted(at)
+    mean = np.array([np.mean(at[place]) for place in x])
+    sd = np.array([np.std(at[place], ddof=1) if len(at[place]) > 1 else 0.0 for place in x])
+    axis.plot(x, mean, **({"linewidth": 1.8} | look))
+    axis.fill_between(x, mean - sd, mean + sd, color=look["color"], alpha=0.15, linewidth=0)
+    return x, mean, sd
 
 
 def percent(column: str) -> Callable:
