@@ -1,7 +1,8 @@
 """How near each rule's step is to the gradient's while it learns, and how far SAM is from Theorem 3's premise.
 
 The authors' erratum: the cosine of SAM's ΔW with backprop's rises to about 0.8 on typical layers, and does not stay
-near 1. They log the misfit of Theorem 3's premise, V D_u Wᵀ - W̄ V̄ᵀ, relative to V D_u Wᵀ.
+near 1. They log the misfit of Theorem 3's premise, V D_u Wᵀ - W̄ V̄ᵀ, relative to V D_u Wᵀ. Beside them: the cosine of
+SAM's ΔW with what the theorem says of it, H ΔW_SGD.
 
     python experiments/gradient.py                          # mnist, 20 epochs, three seeds: ten minutes on two cores
     python experiments/gradient.py --dataset=cifar10 --recipe=authors2025 --rules=sam,sgd   # as the authors ran it
@@ -9,7 +10,7 @@ near 1. They log the misfit of Theorem 3's premise, V D_u Wᵀ - W̄ V̄ᵀ, rel
 
 Both are measured on the first 2,000 training images after each evaluation; the misfit on 200 of them. A rule that
 carries a memory along is trained, and has no cosine here. Leaves in `--out_dir`: manifest.json, metrics.jsonl,
-table.md, table.csv, gradient.md, gradient_DATASET.png.
+table.md, table.csv, gradient.md, gradient_DATASET.png, verdicts.json.
 """
 
 import jax
@@ -17,24 +18,31 @@ import numpy as np
 
 from sam_jax import inputs, lab, probes
 from sam_jax.circuit import Activity, State
-from sam_jax.experiments import paper
+from sam_jax.experiments import paper, theory_report, verdicts
 from sam_jax.lab import figures, statistics, tables
 
 IMAGES, FEW = 2000, 200
 ERRATUM = 0.8
-COSINE, MISFIT = "gradient_cosine", "misfit"
+COSINE, THEOREM, MISFIT = "gradient_cosine", "theorem_cosine", "misfit"
+MEASURES = {
+    COSINE: "cosine with the gradient",
+    THEOREM: "cosine with H × the gradient",
+    MISFIT: "misfit of Theorem 3's premise",
+}
 
 
 def probe(job, data, synapses):
     found, train = probes.alignment(synapses), data.splits["train"]
     x, labels = inputs.standardise(data, train.images[:IMAGES]), train.labels[:IMAGES]
+    if job.rule.name == "sam":
+        decay = job.numbers.get("decay_v", job.numbers["decay"]) / job.numbers["rate_v"]
+        found |= probes.against_gradient(job.circuit, synapses, x, labels, job.protocol.loss, decay)
+        found[MISFIT] = probes.misfit(job.circuit, synapses, x[:FEW])
     key = jax.random.key(0)
     if not jax.tree.leaves(job.rule.init(job.circuit, key, job.numbers).memory):
         state = State(synapses, Activity(), ())
         cosine = probes.gradient_cosine(job.protocol, job.numbers, state, x, labels, key)
         found[COSINE] = cosine[:-1]  # the top W has ε itself under every rule
-    if job.rule.name == "sam":
-        found[MISFIT] = probes.misfit(job.circuit, synapses, x[:FEW])
     return found
 
 
@@ -51,7 +59,7 @@ def has(results, dataset, column):
 def text(results, dataset) -> str:
     """Each measured arm at the first and the last epoch, layer by layer, input side first: mean over the seeds."""
     rows = []
-    for column, name in ((COSINE, "cosine with the gradient"), (MISFIT, "misfit of Theorem 3's premise")):
+    for column, name in MEASURES.items():
         for arm in has(results, dataset, column):
             every = [row for row in results.of(dataset, arm) if not row["diverged"]]
             if not every:
@@ -75,6 +83,9 @@ def draw(path, results, dataset):
     for arm in has(results, dataset, COSINE):
         name = figures.label(results.title(arm)) + results.lost(dataset, arm)
         figures.band(left, results.of(dataset, arm), of_layers(COSINE), label=name, **looks[arm])
+    for arm in has(results, dataset, THEOREM):
+        look = {"color": "#56B4E9", "linestyle": (0, (1, 1)), "label": f"{results.title(arm)}, with H × the gradient's"}
+        figures.band(left, results.of(dataset, arm), of_layers(THEOREM), **look)
     left.axhline(ERRATUM, color="#888888", linestyle=":", label="the authors' erratum on SAM: about 0.8")
     left.set(xlabel="epoch", ylabel="cosine of ΔW with the gradient's step", title="mean of the hidden layers")
     for arm in has(results, dataset, MISFIT):
@@ -104,6 +115,8 @@ def make(results):
         draw(results.folder / f"gradient_{dataset}.png", results, dataset)
         parts.append(text(results, dataset))
     (results.folder / "gradient.md").write_text("\n".join(parts), encoding="utf-8")
+    found = [theory_report.theorem3(results, name, "sam") for name in results.datasets if "sam" in results.arms(name)]
+    verdicts.write(results.folder, found)
 
 
 EXPERIMENT = paper.experiment(

@@ -75,6 +75,7 @@ class Claim(NamedTuple):
     title: str  # the claim in one sentence, in our words
     source: str  # where the paper makes it
     script: str  # the experiment that tests it
+    of_numbers: bool = True  # whether rates, decays or lengths can change what comes out
 
 
 CLAIMS = {
@@ -87,6 +88,7 @@ CLAIMS = {
         "Of the rules compared, only SAM has all four pathways and all four plastic: eight criteria tell them apart.",
         "Table 2, lines 182–186",
         "experiments/table2.py",
+        of_numbers=False,
     ),
     "fig2": Claim(
         "Plastic W alone stays near a linear network, V̄ adds the most of any one pathway, and all four reach SGD.",
@@ -132,11 +134,13 @@ CLAIMS = {
         "Following the gradient through any positive semidefinite matrix never raises the loss.",
         "Proposition 1, lines 537–541",
         "experiments/theory.py",
+        of_numbers=False,
     ),
     "reductions": Claim(
         "With identity V and V̄ and the gate as D_d, SAM is exactly backprop, Feedback Alignment or Kolen–Pollack.",
         "Lines 331–337",
         "experiments/variants.py",
+        of_numbers=False,
     ),
     "widths": Claim(
         "SAM learns about as well where the upstream and downstream layers have different widths.",

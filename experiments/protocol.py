@@ -23,6 +23,7 @@ from sam_jax.rules import RULES
 SAM, SAM2026, SGD = "sam", "SAM, authors2026", "sgd"
 DECAYED = {"SGD, decay 1e-3": 1e-3, "SGD, decay 5e-3": 5e-3}
 RATE = 5e-3  # theirs, by which their decay is multiplied
+TRANSPOSED = 18.2  # degrees between V and V̄ᵀ: a cosine of 0.95
 HEADER = ("", "test, last epoch", "test, its best epoch", "that epoch", "train, last epoch", "paper")
 LOOKS = {
     SGD: {"color": "#000000", "linestyle": "--"},
@@ -125,11 +126,29 @@ def judge(results, dataset):
     return verdicts.Verdict("table1", results.setting(dataset), says, *finding)
 
 
+def transposed(results, dataset):
+    """Lemma 1 where η_V = η_V̄, as in the revised release; None where none of it was trained to the end."""
+    ends = {
+        arm: statistics.estimate(results.by_seed(dataset, arm, "v_angle", np.max).values())
+        for arm in (SAM2026, SAM)
+        if arm in results.arms(dataset)
+    }
+    if SAM2026 not in ends or ends[SAM2026].mean is None:
+        return None
+    low, high = ends[SAM2026].low, ends[SAM2026].high
+    outcome = "undecided" if low is None else statistics.outcome(-high, -low, -TRANSPOSED)
+    says = f"V and V̄ᵀ, with equal rates, end within {TRANSPOSED:g}° of each other in every layer"
+    ours = "; ".join(f"{results.title(arm)}: {statistics.interval(end)}°" for arm, end in ends.items())
+    ours = f"the largest angle of a layer after the last epoch, {ours} (its η_V̄ is 4 η_V)"
+    return verdicts.Verdict("lemma1", results.setting(dataset), says, ours, outcome)
+
+
 def make(results):
     tables.leave(results, reference=SGD)
     write(results.folder / "protocol.md", results)
     draw(results.folder / "protocol.png", results)
-    verdicts.write(results.folder, [judge(results, dataset) for dataset in results.datasets])
+    found = [judged(results, dataset) for dataset in results.datasets for judged in (judge, transposed)]
+    verdicts.write(results.folder, [one for one in found if one])
 
 
 EXPERIMENT = paper.experiment(

@@ -35,23 +35,50 @@ def shrunk(cell, epochs):
     return float(np.prod(1 - schedule * cell["numbers"]["decay"]))
 
 
+def last(results, dataset, arm, column, pick=np.mean):
+    """The estimate over seeds of a probe's column after the last epoch, `pick` of the layers; of nothing without it."""
+    measured = any(column in row for row in results.of(dataset, arm))
+    return statistics.estimate(results.by_seed(dataset, arm, column, pick).values() if measured else ())
+
+
+def theorem3(results, dataset, arm):
+    """The verdict on Theorem 3 of an arm: undecided where V is not stationary, since that is the theorem's premise."""
+
+    def end(column, pick=np.mean):
+        return last(results, dataset, arm, column, pick)
+
+    cosine, error = end("theorem_cosine", np.min), end("theorem_error", np.max)
+    ends = [end(column, np.max).mean for column in ("v_residual", "v_bar_residual")]
+    residual = max((one for one in ends if one is not None), default=np.inf)
+    settled = cosine.low is not None and residual <= STILL  # else nothing tests what the theorem says
+    outcome = statistics.outcome(cosine.low, cosine.high, NEAR) if settled else "undecided"
+    ours = f"{results.title(arm)}: least cosine of a layer {statistics.interval(cosine)}"
+    ours += f", largest relative error {statistics.interval(error)}"
+    for title, column in MEANS.items():
+        if (known := end(column)).n:
+            ours += f"; {title} {statistics.interval(known)}"
+    if (smallest := end("h_smallest", np.min)).n:
+        ours += f"; H's smallest eigenvalue {smallest.mean:.1e}"
+    if cosine.n and not settled:
+        ours += f"; not stationary: a residual of {residual:.2f}, over {STILL}"
+    says = f"ΔW is H ΔW_SGD (cosine ≥ {NEAR} in every layer) once V and V̄ are stationary (residuals ≤ {STILL})"
+    return verdicts.Verdict("theorem3", results.setting(dataset), says, ours, outcome)
+
+
 def judge(results, dataset, curves):
     """A verdict on Lemma 1, on Theorem 3 for each arm that has its premises, and on Proposition 1."""
     setting, cells = results.setting(dataset), results.cells(dataset)
-
-    def last(arm, column, pick=np.mean):
-        return statistics.estimate(results.by_seed(dataset, arm, column, pick).values())
 
     def off(arm, column):  # the largest relative distance from the closed form; 0 is the first epoch
         by_epoch = layers(results, dataset, arm, column)
         form = {epoch: shrunk(cells[arm], epoch) for epoch in by_epoch}
         return max(abs(g / by_epoch[0][s] / form[e] - 1) for e, gaps in by_epoch.items() for s, g in gaps.items())
 
-    ends = {
-        arm: f"{last(arm, 'gap').mean:.3g}, {last(arm, 'v_angle').mean:.1f}°"
-        for arm in (EQUAL, UNDECAYED, UNEQUAL)
-        if last(arm, "gap").n
-    }
+    ends = {}
+    for arm in (EQUAL, UNDECAYED, UNEQUAL):
+        gap, angle = (last(results, dataset, arm, column) for column in ("gap", "v_angle"))
+        if gap.n:
+            ends[arm] = f"{gap.mean:.3g}, {angle.mean:.1f}°"
     ours = (
         f"‖V − V̄ᵀ‖ is the closed form's to a relative {off(EQUAL, 'gap'):.1e}; at the end it and the angle are "
         + "; ".join(f"{end} ({arm})" for arm, end in ends.items())
@@ -59,20 +86,7 @@ def judge(results, dataset, curves):
     )
     says = "With equal rates V − V̄ᵀ shrinks by 1 − γ a step"
     found = [verdicts.Verdict("lemma1", setting, says, ours, "holds" if off(EQUAL, "gap") < 1e-3 else "does not hold")]
-    for arm in ASSUMED:
-        cosine, error = last(arm, "theorem_cosine", np.min), last(arm, "theorem_error", np.max)
-        residual = [last(arm, column, np.max).mean for column in ("v_residual", "v_bar_residual")]
-        settled = cosine.low is not None and max(residual) <= STILL  # else nothing tests what the theorem says
-        outcome = statistics.outcome(cosine.low, cosine.high, NEAR) if settled else "undecided"
-        ours = f"{arm}: least cosine of a layer {statistics.interval(cosine)}"
-        ours += f", largest relative error {statistics.interval(error)}"
-        for title, column in MEANS.items():
-            ours += f"; {title} {statistics.interval(last(arm, column))}"
-        if cosine.n:
-            ours += f"; H's smallest eigenvalue {last(arm, 'h_smallest', np.min).mean:.1e}"
-            ours += "" if settled else f"; not stationary: a residual of {max(residual):.2f}, over {STILL}"
-        says = f"ΔW is H ΔW_SGD (cosine ≥ {NEAR} in every layer) once V and V̄ are stationary (residuals ≤ {STILL})"
-        found.append(verdicts.Verdict("theorem3", setting, says, ours, outcome))
+    found += [theorem3(results, dataset, arm) for arm in ASSUMED]
     rises = {arm: sum(np.sum(np.diff(np.array(c, float)) > 0) for c in each) for arm, each in curves.items()}
     steps = sum(len(curve) - 1 for curve in curves[DEFINITE])
     ours = f"the loss rose at {rises[DEFINITE]} of {steps} steps; with an indefinite H at {rises[INDEFINITE]}"

@@ -15,6 +15,7 @@ from sam_jax.lab.statistics import Paired
 
 OUTCOMES = ("holds", "does not hold", "undecided")
 NOT_RUN = "not run here"
+NO_NUMBERS = "no recipe enters it"
 FILE = "verdicts.json"
 TEXTS = ("claim", "setting", "paper", "ours", "outcome")
 
@@ -76,7 +77,8 @@ def markdown(folders: Iterable[str | os.PathLike]) -> str:
             found[verdict.claim][_at_recipe(folder)].append(verdict.outcome)
             found[verdict.claim][2][folder.name] = None
     for claim, (ours, theirs, names) in found.items():
-        lines.append(f"| {CLAIMS[claim].title} | {_counted(ours)} | {_counted(theirs)} | {', '.join(names)} |")
+        at_recipe = _counted(theirs) if theirs or CLAIMS[claim].of_numbers else NO_NUMBERS
+        lines.append(f"| {CLAIMS[claim].title} | {_counted(ours)} | {at_recipe} | {', '.join(names)} |")
     return "\n".join(lines) + "\n"
 
 

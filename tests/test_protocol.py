@@ -71,6 +71,26 @@ def test_the_page_says_last_and_best_and_the_verdict_is_of_the_last(tmp_path):
     assert (tmp_path / "protocol.png").stat().st_size > 10_000
 
 
+def angles(revised, plain):
+    """Results of one last epoch: v_angle by seed, of two hidden layers."""
+    found = results({protocol.SAM2026: [(50,)] * 3, protocol.SAM: [(50,)] * 3})
+    for row in found.rows:
+        row["v_angle"] = (revised if row["arm"] == protocol.SAM2026 else plain)[row["seed"]]
+    for arm in found.manifest["cells"]["cifar10"].values():
+        arm["protocol"] = {"epochs": 0}
+    return found
+
+
+def test_lemma_1_is_judged_by_the_worst_layer_of_the_arm_with_equal_rates():
+    small, large = [[1, 5], [2, 6], [2, 7]], [[1, 55], [2, 60], [2, 65]]
+    verdict = protocol.transposed(angles(small, large), "cifar10")
+    assert verdict[0::4] == ("lemma1", "holds")
+    assert "SAM, authors2026: 6.00 [3.52, 8.48]°" in verdict.ours and "SAM, authors2025: 60.00" in verdict.ours
+    assert protocol.transposed(angles(large, small), "cifar10").outcome == "does not hold"
+    assert protocol.transposed(angles([[1, 8], [1, 18], [1, 28]], small), "cifar10").outcome == "undecided"
+    assert protocol.transposed(results(OVERFITTED), "cifar10") is None
+
+
 def test_each_arm_is_what_its_name_says():
     options = flags.parse(protocol.EXPERIMENT, ["protocol.py", "--dataset=digits"])
     digits = sj.load("digits")
