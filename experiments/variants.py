@@ -67,7 +67,7 @@ def check(options):
     if options.downstream_widths:
         raise ValueError("--downstream_widths is what this experiment varies: leave it out")
     if options.train_on_val:
-        raise ValueError("--train_on_val leaves no image to choose the best factor by: leave it out")
+        raise ValueError("--train_on_val leaves no image to choose the best factor by: add --notrain_on_val")
 
 
 def arms(options, dataset):

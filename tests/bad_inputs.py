@@ -62,6 +62,7 @@ def flags() -> list[tuple[str, tuple[str, ...]]]:
         ("--rules=sgd", "--rate_v=1"),
         ("--rules=sgd,kp", "--trace=0.8"),
         ("--recipe=authors2025", "--rules=dfa"),
+        ("--recipe=authors2025", "--tune"),
         ("--train_images=1296",),
         ("--train_images=20", "--batch_size=21"),
         ("--batch_size=1296",),
@@ -86,6 +87,7 @@ def flags() -> list[tuple[str, tuple[str, ...]]]:
         ("predictions.py", ("--lesion=v@20",)),
         ("variants.py", ("--downstream_widths=9,9,9",)),
         ("variants.py", ("--train_on_val",)),
+        ("variants.py", ("--recipe=authors2025",)),
         ("fig_s1a_representations.py", ("--hidden_widths=60,50",)),
     ]
     return found

@@ -66,7 +66,6 @@ VALUES = {
 NAMED = {"rule": "rules", "data": "dataset", "use": "hidden_widths"}
 LEFT_OUT = {  # and the flag that is to go
     r"--(\w+).*: leave it out": None,
-    r"leave one of them out": "tune",
     r"leave the rule or --(recipe) out": None,
     r"name a folder, or none": "data_dir",
 }
@@ -93,6 +92,8 @@ def followed(line, arguments):
             name = NAMED.get(name, name)
             kept = [one for one in arguments if not one.startswith(f"--{name}")]
             return (*kept, f"--{name}={value}")
+    if match := re.search(r"add (--\w+)", line):
+        return (*arguments, match[1])
     for pattern, name in LEFT_OUT.items():
         if match := re.search(pattern, line):
             name = name or match[1]

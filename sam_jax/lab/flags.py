@@ -301,7 +301,7 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         flagged={name: values[name].value for name in values if name not in ("help", "remake")},
     )
     if options.tune and options.train_on_val:
-        raise ValueError("--tune needs the validation images that --train_on_val trains on: leave one of them out")
+        raise ValueError("--tune needs the validation images that --train_on_val trains on: add --notune or --notrain_on_val")
     if not options.remake:
         experiment.check(options)
         check_data(options)
