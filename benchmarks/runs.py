@@ -1,6 +1,7 @@
 """Runs at once: 1, 5, 20, 64 and 320 (seeds x rates) in one program; models x steps a second, and memory for each.
 
     python benchmarks/runs.py [--json=FILE] [--runs=1,5,20]        # 3 minutes on two cores
+    XLA_FLAGS=--xla_force_host_platform_device_count=2 python benchmarks/runs.py   # over two virtual devices
 
 SAM at 3072-200-200-200-10, batch 256: a whole epoch on random uint8 images through `training.train`, as the
 experiments and the search run it, evaluation apart. The counts are timed in turn, TURNS times; `cost` is the time of a
@@ -45,9 +46,11 @@ def contender(count: int, data):
     circuit = RULES["sam"](workload.SIZES["CIFAR-10"])
     protocol = workload.protocol_of("sam", circuit)
     seeds = [i % min(SEEDS, count) for i in range(count)]
-    placed = devices.layout(seeds, 1)
-    numbers = {name: jnp.full(count, number) for name, number in workload.numbers_of("sam", 0.1).items()}
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    placed = devices.layout(seeds, jax.local_device_count())
+    every = placed.devices * placed.each
+    numbers = {name: jnp.full(every, number) for name, number in workload.numbers_of("sam", 0.1).items()}
+    keys = devices.padded(jnp.stack([jax.random.key(seed) for seed in seeds]), placed)
+    data = devices.everywhere(data, placed)
     state = {"runs": training.start_runs(protocol, placed, numbers, data, keys)[0]}
     plan = epoch.lower(protocol, placed, data, state["runs"], numbers).compile().memory_analysis()
 
