@@ -11,7 +11,7 @@ random).
 --tune, which is on, chooses each cell's overall factor of rates and decay by validation accuracy. An effect is a mean
 over the cells of the other choices, paired by seed; an interaction is what two changes do together beyond the sum. Not
 an experiment of the paper's: it gives no verdict. Leaves manifest.json, metrics.jsonl, table.md, table.csv,
-factorial.md and factorial.png.
+factorial.md and factorial_DATASET.png.
 """
 
 import itertools
@@ -162,7 +162,7 @@ def make(results):
     parts = []
     for dataset in results.datasets:
         parts.append(text(results, dataset))
-        draw(results.folder / "factorial.png", results, dataset)
+        draw(results.folder / f"factorial_{dataset}.png", results, dataset)
     (results.folder / "factorial.md").write_text("\n".join(parts), encoding="utf-8")
 
 

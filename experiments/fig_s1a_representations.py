@@ -31,13 +31,19 @@ MEASURES = {"off_diagonal": ("share off the diagonal", 1, 0.07), "effective_rank
 
 def check(options):
     hidden = options.hidden_widths
-    if len(set(hidden)) > 1 or len(hidden) < 2 or options.downstream_widths not in ((), hidden):
-        given = ",".join(map(str, hidden))
+    given = ",".join(map(str, hidden))
+    if len(set(hidden)) > 1 or len(hidden) < 2:
         raise ValueError(f"hidden_widths is {given}, expected two layers or more, all of one width")
+    if options.downstream_widths not in ((), hidden):
+        raise ValueError(f"--downstream_widths: V̄V̄ᵀ is drawn beside WWᵀ, so expected {given} or nothing: leave it out")
+    if options.tune:
+        raise ValueError("--tune changes nothing here for SAM, whose numbers are its own: leave it out")
 
 
 def arms(options, dataset):
-    numbers = {} if options.recipe else options.scaled(RULES["sam"], RATES | SCALES, options.rate_factor)
+    sam = RULES["sam"]
+    given = {name: number for name, number in options.given.items() if name in sam.known_numbers}
+    numbers = {} if options.recipe else options.scaled(sam, RATES | SCALES | given, options.rate_factor)
     return {"SAM": lab.Arm("sam", numbers=numbers), "SGD": lab.Arm("sgd")}
 
 

@@ -4,10 +4,12 @@ Claims (lines 361-368 and 473-476, Fig. S2): among 64 combinations of η_W, η_W
 the smallest η_V; η_V̄ is the largest of the four, usually four times η_W.
 
     python experiments/fig_s2_learning_rates.py --train_images=10000 --epochs=4   # 64 x 5 runs: 7 minutes, two cores
-The paper's text names neither the values nor the data set; what its figure prints is in fig_s2_printed.py. Here η_W̄, η_V and η_V̄ are each --ratios_... times η_W,
-and η_W, the decay and the scales are the data set's config's. All combinations share one compiled program.
-A seed that diverges counts as guessing the commonest label. Combinations are ranked by validation accuracy alone;
-the best with a property is then compared with the best without it on the test set, which had no part in that.
+
+The paper's text names neither the values nor the data set; what its figure prints is in fig_s2_printed.py. Here η_W̄,
+η_V and η_V̄ are each --ratios_... times η_W, and η_W, the decay and the scales are the data set's config's. All
+combinations share one compiled program. A seed that diverges counts as guessing the commonest label. Combinations are
+ranked by validation accuracy alone; the best with a property is then compared with the best without it on the test
+set, which had no part in that.
 Leaves manifest.json, metrics.jsonl, table.md, table.csv, learning_rates_DATASET.png and verdicts.json.
 """
 
@@ -160,7 +162,14 @@ def make(results):
 
 DEFAULTS = {"dataset": ["cifar10"], "seeds": 3}
 EXPERIMENT = paper.experiment(
-    "fig_s2_learning_rates", __doc__, arms, make, probe=nothing, defaults=DEFAULTS, flags=RATIOS
+    "fig_s2_learning_rates",
+    __doc__,
+    arms,
+    make,
+    probe=nothing,
+    defaults=DEFAULTS,
+    flags=RATIOS,
+    check=flags.need_validation,
 )
 
 if __name__ == "__main__":

@@ -33,17 +33,18 @@ def arms(options, dataset):
         down = tuple(ratio * width for width in options.hidden_widths)
         return changed({"downstream_widths": down}, rate_v_bar=1 / ratio)
 
-    half = {name: 0.5 for name in searched if name in sam.scaled}
+    half = options.scaled(sam, searched, 0.5)
+    decays = [name for name in searched if name.startswith("decay")]
     epochs = options.epochs
     return {
         **{"sgd": lab.Arm("sgd"), "kp": lab.Arm("kp"), SAM: changed()},
         "V, V̄ held": changed(circuit={"plastic": ("w", "w_bar")}),
         "η_V, η_V̄ × 0.3": changed(rate_v=0.3, rate_v_bar=0.3),
         "η_V, η_V̄ × 3": changed(rate_v=3, rate_v_bar=3),
-        "γ = 0": changed(decay=0),
-        "γ × 4": changed(decay=4),
-        "all rates and γ × 0.5": changed(**half),
-        LONG: changed(protocol={"epochs": 2 * epochs, "evaluate_every": 2}, **half),
+        "γ = 0": changed(**dict.fromkeys(decays, 0)),
+        "γ × 4": changed(**dict.fromkeys(decays, 4)),
+        "all rates and γ × 0.5": lab.Arm("sam", numbers=half),
+        LONG: lab.Arm("sam", numbers=half, protocol={"epochs": 2 * epochs, "evaluate_every": 2}),
         "warm-up over a third": changed(protocol={"warmup_epochs": epochs / 3}),
         "D_d = gate": changed(circuit={"downstream_activation": "gate"}),
         "S_post plain": changed(circuit={"gated": ()}),

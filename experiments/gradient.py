@@ -35,7 +35,8 @@ def probe(job, data, synapses):
     found, train = probes.alignment(synapses), data.splits["train"]
     x, labels = inputs.standardise(data, train.images[:IMAGES]), train.labels[:IMAGES]
     if job.rule.name == "sam":
-        decay = job.numbers.get("decay_v", job.numbers["decay"]) / job.numbers["rate_v"]
+        decay = job.numbers.get("decay_v", job.numbers["decay"])
+        decay /= 1 if job.protocol.decay_times_rate else job.numbers["rate_v"]
         found |= probes.against_gradient(job.circuit, synapses, x, labels, job.protocol.loss, decay)
         found[MISFIT] = probes.misfit(job.circuit, synapses, x[:FEW])
     key = jax.random.key(0)

@@ -109,6 +109,8 @@ def judge(results, dataset):
         outcome, (_, low, high, *_) = "undecided", losses[0]
         if low is not None and (high < 0 or low >= 0):  # no change at all is no loss
             outcome = "holds" if high < 0 else "does not hold"
+            if results.lost(dataset, INTACT if high < 0 else arm):  # the seeds that are left may be the lucky ones
+                outcome = "undecided"
         says = f"With {arm}, accuracy falls below the intact circuit's"
         says += " while W learns on" if {i.kind for i in begun} == {"freeze"} else ""
         ours = "; ".join(effect.words for effect in effects)

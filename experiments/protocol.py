@@ -36,7 +36,7 @@ LOOKS = {
 
 def arms(options, dataset):
     revised = flags.read_config(paper.CONFIGS / "recipes", "authors2026", RULES["sam"])
-    found = {SGD: lab.Arm("sgd", "SGD, no decay"), SAM: lab.Arm("sam", "SAM, authors2025")}
+    found = {SGD: lab.Arm("sgd", "SGD, no decay"), SAM: lab.Arm("sam", f"SAM, {options.recipe or 'our numbers'}")}
     found |= {name: lab.Arm("sgd", numbers={"decay": RATE * decay}) for name, decay in DECAYED.items()}
     return found | {SAM2026: lab.Arm("sam", numbers=revised, circuit={"gated": PATHWAYS})}
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from sam_jax import lab, probes
 from sam_jax.experiments import paper
-from sam_jax.lab import figures, statistics, tables
+from sam_jax.lab import figures, flags, statistics, tables
 from sam_jax.rules import RULES
 
 NUMBERS = {"rate_w": 0.05, "rate_w_bar": 0.05, "rate_v": 0.05, "rate_v_bar": 0.05}
@@ -122,7 +122,9 @@ DEFAULTS = {
     "dataset": ["mnist"], "train_images": 5000, "batch_size": 500, "hidden_widths": ["60", "60"], "epochs": 400,
     "evaluate_every": 20, "schedule": "constant", "warmup_epochs": 0.0, "seeds": 3,
 }  # fmt: skip
-EXPERIMENT = paper.experiment("rank", __doc__, arms, make, probe=probe, defaults=DEFAULTS)
+EXPERIMENT = paper.experiment(
+    "rank", __doc__, arms, make, probe=probe, defaults=DEFAULTS, check=flags.need_nothing_given
+)
 
 if __name__ == "__main__":
     lab.main(EXPERIMENT)

@@ -25,7 +25,7 @@ from PIL import Image
 from sam_jax.experiments.paper import CLAIMS
 
 from sam_jax.experiments import verdicts
-from sam_jax.lab import records
+from sam_jax.lab import compare, records
 from sam_jax.lab.compare import Effect
 
 COLOURS = 128
@@ -151,9 +151,7 @@ def render(markdown: str, name: str) -> Markup:
 
 def overall_outcome(found: list[tuple[verdicts.Verdict, Run]]) -> str:
     """A claim counts by its least favourable verdict."""
-    return next(
-        (o for o in ("does not hold", "undecided", "holds") if any(v.outcome == o for v, _ in found)), verdicts.NOT_RUN
-    )
+    return compare.together([verdict.outcome for verdict, _ in found]) if found else verdicts.NOT_RUN
 
 
 def page(runs: list[Run]) -> str:
@@ -195,9 +193,7 @@ def main(argv):
             raise ValueError(f"{runs_dir} has no run folders in it, expected some that experiments made")
         text = page([read_run(folder, out) for folder in folders])
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(f".{out.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
+        records.replace_whole(out, text)
     except (ValueError, OSError) as error:
         sys.exit(f"report.py: {error}")
     print(f"{verdicts.markdown(folders)}\n{out}")

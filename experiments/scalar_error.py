@@ -30,7 +30,7 @@ LOOKS = {
 
 def arms(options, dataset):
     sam = RULES["sam"]
-    slow = {n: value / 100 for n, value in options.numbers_of(sam, dataset.name, {}).items() if n in sam.scaled}
+    slow = options.scaled(sam, options.numbers_of(sam, dataset.name, {}), 1 / 100)
     signals = {VECTOR: "vector", MEAN: "mean", NORM: "norm", SLOW: "norm"}
     return {
         name: lab.Arm("sam", circuit={"error_signal": signal}, numbers=slow if name == SLOW else {})

@@ -22,7 +22,7 @@ import numpy as np
 from sam_jax import dynamics, inputs, interventions, lab, probes
 from sam_jax.circuit import State
 from sam_jax.experiments import paper, theory_report, verdicts
-from sam_jax.lab import tables
+from sam_jax.lab import flags, tables
 from sam_jax.lab.arms import choose_loss
 from sam_jax.rules import RULES
 
@@ -30,6 +30,13 @@ NUMBERS = {"rate_w": 0.05, "rate_w_bar": 0.05, "rate_v": 0.05, "rate_v_bar": 0.0
 NUMBERS |= {"scale_w": 1.0, "scale_v": 1.0, "scale_v_bar": 1.0}
 PROTOCOL = {"schedule": "cosine", "warmup_epochs": 0.0, "decay_times_rate": False}
 DESCENTS = "proposition1.json"
+
+
+def check(options):
+    flags.need_nothing_given(options)
+    for name, value in (("downstream_widths", ()), ("last_batch", False), ("decay_times_rate", False)):
+        if getattr(options, name) != value:
+            raise ValueError(f"--{name} is not read by theory.py: leave it out")
 
 
 def arms(options, dataset):
@@ -129,7 +136,7 @@ def make(results):
 
 SIZES = {"train_images": 5000, "hidden_widths": ["60", "60"], "batch_size": 500, "epochs": 400, "evaluate_every": 20}
 EXPERIMENT = paper.experiment(
-    "theory", __doc__, arms, make, probe=probe, defaults={"dataset": ["mnist"], **SIZES}, more=more
+    "theory", __doc__, arms, make, probe=probe, defaults={"dataset": ["mnist"], **SIZES}, more=more, check=check
 )
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ metrics.jsonl, table.md, table.csv, variants.png, verdicts.json.
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
 from sam_jax.lab import compare, figures, flags, tables, trials
+from sam_jax.rule import OPTIONAL
 from sam_jax.rules import RULES
 
 DEFAULT, PLAIN = "SAM (default)", "S_post plain"
@@ -40,8 +41,9 @@ def at(name, factor):
 
 
 def tried(results, dataset, name):
-    """A variant's arms, one for each factor."""
-    return results.tagged(dataset, variant=name)
+    """A variant's arms, one for each factor, the smallest first."""
+    arms, cells = results.tagged(dataset, variant=name), results.cells(dataset)
+    return sorted(arms, key=lambda arm: cells[arm]["tags"]["factor"])
 
 
 def chosen(results, dataset):
@@ -66,8 +68,7 @@ def bracketed(results, dataset, name, best):
 def check(options):
     if options.downstream_widths:
         raise ValueError("--downstream_widths is what this experiment varies: leave it out")
-    if options.train_on_val:
-        raise ValueError("--train_on_val leaves no image to choose the best factor by: add --notrain_on_val")
+    flags.need_validation(options)
 
 
 def arms(options, dataset):
@@ -82,13 +83,13 @@ def arms(options, dataset):
     for name in VARIANTS:
         wider = max((1.0, *WIDTHS.get(name, ())))
         for factor in map(float, options.own.factors):
-            numbers = {n: factor * value for n, value in searched.items() if n in sam.scaled}
+            numbers = options.scaled(sam, searched, factor)
             numbers |= {n: numbers[n] / wider for n in ("rate_w_bar", "rate_v", "rate_v_bar")}
             tags = {"variant": name, "factor": factor}
             found[at(name, factor)] = lab.Arm("sam", circuit=fields[name], numbers=numbers, tags=tags)
     for name, (rival, held) in REDUCTIONS.items():
         circuit = {"one_to_one": True, "downstream_activation": "gate", **held}
-        numbers = options.numbers_of(RULES[rival], dataset.name, {})
+        numbers = dict.fromkeys(OPTIONAL) | options.numbers_of(RULES[rival], dataset.name, {})
         found |= {rival: lab.Arm(rival), name: lab.Arm("sam", circuit=circuit, numbers=numbers)}
     return found
 

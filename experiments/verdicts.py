@@ -42,9 +42,7 @@ def write(folder: str | os.PathLike, verdicts: Iterable[Verdict]) -> None:
         _check(verdict)
     entries = [verdict._asdict() | {"effects": list(map(_entry, verdict.effects))} for verdict in verdicts]
     text = json.dumps(entries, indent=1, ensure_ascii=False)
-    partial = pathlib.Path(folder) / f".{FILE}.partial"
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(pathlib.Path(folder) / FILE)
+    records.replace_whole(pathlib.Path(folder) / FILE, text + "\n")
 
 
 def read(folder: str | os.PathLike) -> list[Verdict]:

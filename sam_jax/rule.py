@@ -184,11 +184,11 @@ class Rule:
         return Functions(self.init, self.forward, self.feedback, self.local_update, self.after)
 
     def settle(
-        self, given: Mapping[str, float] = NONE, factor: float = 1.0, exact: Mapping[str, float] = NONE
+        self, given: Mapping[str, float] = NONE, factor: float = 1.0, exact: Mapping[str, float | None] = NONE
     ) -> dict[str, float]:
         """All numbers of a run: its own, in their place those given, all that is `scaled` times `factor`; then ties.
 
-        What is `exact` replaces a number whatever the factor is.
+        What is `exact` replaces a number whatever the factor is; None leaves out one that is optional.
 
         Raises:
           ValueError: it has no such number.
@@ -203,5 +203,5 @@ class Rule:
             )
         numbers = {**self.numbers, **given}
         numbers = {name: factor * value if name in self.scaled else value for name, value in numbers.items()}
-        numbers |= exact
+        numbers = {name: value for name, value in {**numbers, **exact}.items() if value is not None}
         return numbers | {tied: numbers[base] for tied, base in self.ties.items() if tied not in numbers}

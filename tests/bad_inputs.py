@@ -89,6 +89,12 @@ def flags() -> list[tuple[str, tuple[str, ...]]]:
         ("variants.py", ("--train_on_val",)),
         ("variants.py", ("--recipe=authors2025",)),
         ("fig_s1a_representations.py", ("--hidden_widths=60,50",)),
+        ("fig_s1a_representations.py", ("--hidden_widths=6,6", "--downstream_widths=5,5")),
+        ("fig_s1a_representations.py", ("--tune",)),
+        ("fig_s2_learning_rates.py", ("--recipe=authors2025",)),
+        ("theory.py", ("--train_images=500", "--rate_w=1")),
+        ("theory.py", ("--train_images=500", "--last_batch")),
+        ("rank.py", ("--train_images=500", "--recipe=authors2025")),
     ]
     return found
 

@@ -11,6 +11,7 @@ from sam_jax.data import datasets
 from sam_jax.experiments import fig2_ablation, paper, scalar_error, table2, variants, verdicts
 from sam_jax.lab import arms, compare, flags
 from sam_jax.lab.results import Results
+from sam_jax.rule import OPTIONAL
 from sam_jax.rules import CRITERIA, RULES
 
 SMALL = ("--epochs=1", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5", "--noconfigs")
@@ -211,8 +212,25 @@ def test_a_variants_factor_scales_rates_and_decay_and_no_scale(digits):
         assert other[name] == pytest.approx(value if name.startswith("scale") else 0.3 * value)
 
 
+def test_under_decay_times_rate_a_variants_factor_leaves_the_decay(digits):
+    _, jobs = variants_of(digits, "--decay_times_rate")
+    one, other = jobs[variants.DEFAULT].numbers, jobs[f"{variants.DEFAULT}, rates × 0.3"].numbers
+    assert other["decay"] == one["decay"] > 0 and other["rate_w"] == pytest.approx(0.3 * one["rate_w"])
+
+
+def test_a_reduction_has_its_rivals_numbers_and_no_other_under_a_recipe_too(digits):
+    _, jobs = variants_of(digits, "--recipe=authors2025", "--notrain_on_val")
+    assert "clip_norm" in jobs[variants.DEFAULT].numbers and "clip_norm" not in jobs["sgd"].numbers
+    for name, (rival, _) in variants.REDUCTIONS.items():
+        numbers, rivals = jobs[name].numbers, jobs[rival].numbers
+        assert jobs[name].circuit == jobs[rival].circuit and rivals.items() <= numbers.items()
+        assert not {*numbers} - {*rivals} & {*OPTIONAL}  # what else SAM has is of pathways that are not there
+
+
 def test_variants_may_be_a_point_below_the_default_and_reductions_not_at_all(digits):
-    tags, _ = variants_of(digits, "--factors=1,0.3,0.1")
+    tags, _ = variants_of(digits, "--factors=1,0.1,0.3")
+    of_one = variants.tried(results(rows({name: [50] for name in tags}), tags), "mine", "d̄ = 2d")
+    assert [tags[arm]["factor"] for arm in of_one] == [0.1, 0.3, 1]
     same = {name: [50, 50, 50] for pair in variants.REDUCTIONS.items() for name in (pair[0], pair[1][0])}
     slow = {name: [1, 1, 1] for name, tag in tags.items() if tag.get("factor", 1) != 1}  # worse, and so not chosen
     fine = {variants.DEFAULT: around(50)} | {arm: [49.5, 49.5, 49.5] for arm in variants.VARIANTS[1:]} | same | slow

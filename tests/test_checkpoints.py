@@ -121,6 +121,16 @@ def test_more_seeds_begin_beside_those_that_go_on(run):
     assert measured(whole) == measured(parts)
 
 
+@pytest.mark.slow
+def test_runs_that_are_not_asked_for_keep_their_checkpoint(run):
+    with pytest.raises(Broken):
+        run("parts", "sgd,fa", stop_at=3, how=broken)
+    _, begun = run("parts", "fa")
+    assert begun == [((0, 1), None)]
+    _, begun = run("parts", "sgd,fa")
+    assert begun == [((0, 1), 3)]
+
+
 def test_a_checkpoint_that_is_further_than_the_rows_is_not_read(run):
     whole, _ = run("whole")
     with pytest.raises(Broken):

@@ -102,4 +102,4 @@ def test_it_runs_and_is_drawn(tmp_path):
     assert results.arms("mine") == ["_".join(cell) for cell in factorial.CELLS]
     words = (tmp_path / "out" / "factorial.md").read_text(encoding="utf-8")
     assert words.count("\n| ") == 2 + 5 + 8 and "| W̄ fixed × V, V̄ random |" in words
-    assert (tmp_path / "out" / "factorial.png").is_file()
+    assert (tmp_path / "out" / "factorial_mine.png").is_file()

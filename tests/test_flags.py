@@ -226,6 +226,12 @@ def test_training_images_are_the_first_of_the_training_split_and_the_others_stay
         assert len(getattr(part, split).images) == len(getattr(whole, split).images)
 
 
+def test_as_many_images_may_be_asked_for_as_are_trained_on(options):
+    assert options("--train_images=1400", "--train_on_val").train_images == 1400  # 1,295 and the 143 for validation
+    with pytest.raises(ValueError, match="--train_images is 1400, but digits has 1295 training images"):
+        options("--train_images=1400")
+
+
 def test_the_validation_images_can_be_trained_on_and_are_then_not_measured(options):
     whole, both = (flags.load(options(*given), "digits") for given in ((), ("--train_on_val",)))
     count = len(whole.train.images)

@@ -55,6 +55,13 @@ def test_each_arm_changes_what_its_name_says():
                 assert found[name][key] == pytest.approx(change * searched[key], rel=1e-6), (name, key)
 
 
+def test_without_decay_no_pathway_decays_under_a_recipe_that_has_one_for_each():
+    options = flags.parse(gap.EXPERIMENT, ["gap.py", "--dataset=digits", "--recipe=authors2026", "--hidden_widths=6,5"])
+    digits = datasets.load("digits")
+    job = arms.settle(options, digits, "γ = 0", gap.arms(options, digits)["γ = 0"])
+    assert {job.numbers[name] for name in ("decay", "decay_v", "decay_v_bar")} == {0}
+
+
 @pytest.mark.slow
 def test_two_steps_leave_a_figure(tmp_path):
     files.write_npz(tmp_path / "mine.npz", files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))

@@ -105,6 +105,14 @@ def test_a_flag_that_it_does_not_read_is_refused(flag, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_help_has_no_flag_that_is_not_read(capsys):
+    only = (*lab_search.READS, *(own.name for own in lab_search.FLAGS))
+    assert flags.parse(search.EXPERIMENT, ["search.py", "--help"], only=only) is None
+    shown = capsys.readouterr().out
+    assert "--trials=" in shown and "--dataset=" in shown and "--help" in shown
+    assert "--epochs=" not in shown and "--tune" not in shown and "--rate_w" not in shown
+
+
 def test_a_wrong_rung_gets_one_line(tmp_path):
     done = run("--rungs=1.5", "--out_dir=out", cwd=tmp_path)
     assert done.returncode == 1 and "a rung is '1.5', expected a number of epochs" in done.stderr
@@ -182,6 +190,12 @@ def test_trials_in_chunks_are_the_trials_at_once(digits, monkeypatch):
 def test_a_diverged_seed_counts_as_chance():
     alive, lost = {"diverged": False, "val_accuracy": 0.7}, {"diverged": True, "val_accuracy": None}
     assert np.isclose(lab_search.score([alive, alive, lost], "accuracy", 10.0), (70 + 70 + 10) / 3)
+
+
+@pytest.mark.parametrize("undefined", [None, float("nan")])
+def test_a_measure_that_is_undefined_counts_as_chance(undefined):
+    rows = [{"diverged": False, "val_auc": value} for value in (0.7, undefined)]
+    assert np.isclose(lab_search.score(rows, "auc", 50.0), (70 + 50) / 2)
 
 
 def test_the_best_go_on_and_ties_go_to_the_earlier():

@@ -56,6 +56,16 @@ def test_a_summary_by_hand():
     assert entry["paper"] == 51.91 and entry["seconds"] == 9.0
 
 
+def test_no_number_mixes_epochs():
+    """A seed that was stopped before the others' last epoch is left out, of tables and of differences."""
+    rows = [row(seed, epoch, 0.1 * seed + 0.2 * epoch) for seed in (0, 1) for epoch in (1, 2)] + [row(2, 1, 0.9)]
+    found = results(rows)
+    (entry,) = tables.summarise(found)
+    assert (entry["runs"], entry["epochs"]) == (2, 2) and math.isclose(entry["test_mean"], 45.0)
+    assert found.final("cifar10", "sam").keys() == {0, 1}
+    assert found.setting("cifar10").endswith("2 epochs, 2 seeds")
+
+
 def test_one_run_has_no_spread_and_no_run_no_mean():
     (one,) = tables.summarise(results([row(0, 1, 0.5)]))
     assert one["test_mean"] == 50.0 and one["test_sd"] is None

@@ -79,6 +79,7 @@ def test_a_manipulation_after_the_last_epoch_is_refused(predictions, images, tmp
         ((0.0, 0.0, 0.0), "does not hold"),  # no change at all is no loss
         ((3.0, -3.0, 1.0), "undecided"),
         ((3.0, None, None), "undecided"),  # one pair left
+        ((-3.0, -3.5, -4.0, None), "undecided"),  # above the intact circuit by those that are left
     ],
 )
 def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(predictions, losses, outcome):
@@ -88,7 +89,8 @@ def test_predictions_holds_only_where_all_of_the_interval_is_a_loss(predictions,
         "cells": {"mine": {arm: {"title": arm, "protocol": {"interventions": what}} for arm, what in done.items()}},
     }
     rows = []
-    for arm, change in (("intact", (0, 0, 0)), ("V̄ frozen at 1", losses), ("W̄ frozen at 1", (0, 0, 0))):
+    still = (0,) * len(losses)
+    for arm, change in (("intact", still), ("V̄ frozen at 1", losses), ("W̄ frozen at 1", still)):
         for seed, lost in enumerate(change):
             accuracy = None if lost is None else (50 + seed - lost) / 100
             row = {"dataset": "mine", "arm": arm, "seed": seed, "epoch": 2, "test_accuracy": accuracy}

@@ -108,7 +108,7 @@ class Options:
             config = read_config(self.config_folder, dataset, rule)
         return config | {name: value for name, value in self.given.items() if name in rule.known_numbers}
 
-    def numbers_of(self, rule: Rule, dataset: str, exact: Mapping[str, float]) -> dict[str, float]:
+    def numbers_of(self, rule: Rule, dataset: str, exact: Mapping[str, float | None]) -> dict[str, float]:
         """A rule's numbers on a data set: the flags', else the config's, else its own, times all factors.
 
         What is `exact` stands in place of all of them, whatever the factors of --rate_factor and --tune are.
@@ -121,7 +121,7 @@ class Options:
         rule: Rule,
         given: Mapping[str, float],
         factor: float,
-        exact: Mapping[str, float] = NONE,
+        exact: Mapping[str, float | None] = NONE,
     ) -> dict[str, float]:
         """As `Rule.settle`, but that under --decay_times_rate, where the rate will scale it, the decay stays."""
         if self.decay_times_rate:
@@ -268,16 +268,16 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     for name, value in experiment.defaults.items():
         values.set_default(name, value)
     _read_recipe(values, experiment.configs, first.recipe)
+    refused = [] if only is None else [name for name in (*shared, *numbers) if name not in only]
     rest = _parse(values, argv)
     if rest:
         raise ValueError(f"{rest[0]!r} is no flag: flags begin with --, as in --dataset=cifar10")
     if values.help:
-        print(f"{experiment.doc}\n{_help(values, only, numbers)}")
+        print(f"{experiment.doc}\n{_help(values, refused)}")
         return None
-    if only is not None:
-        for name in (*shared, *numbers):
-            if values[name].present and name not in only:
-                raise ValueError(f"--{name} is not read by {experiment.name}: leave it out")
+    for name in refused:
+        if values[name].present:
+            raise ValueError(f"--{name} is not read by {experiment.name}: leave it out")
     for flag in (values[name] for name in values):
         if isinstance(flag.value, float) and not math.isfinite(flag.value):
             raise ValueError(f"--{flag.name} is {flag.value}, expected a finite number")
@@ -301,7 +301,9 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
         flagged={name: values[name].value for name in values if name not in ("help", "remake")},
     )
     if options.tune and options.train_on_val:
-        raise ValueError("--tune needs the validation images that --train_on_val trains on: add --notune or --notrain_on_val")
+        raise ValueError(
+            "--tune needs the validation images that --train_on_val trains on: add --notune or --notrain_on_val"
+        )
     if not options.remake:
         experiment.check(options)
         check_data(options)
@@ -340,8 +342,8 @@ def _pathways(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
 
 
-def _help(values, only, numbers):
-    shown = [values[name] for name in sorted(values) if only is None or name in only or name not in numbers]
+def _help(values, refused):
+    shown = [values[name] for name in sorted(values) if name not in refused]
     return "\n".join(f"  --{flag.name}={_text(flag.default)}\n      {flag.help}" for flag in shown)
 
 
@@ -393,6 +395,20 @@ def numbers(low: float = 0.0) -> Callable:
     return check
 
 
+def need_validation(options: Options) -> None:
+    """The check of an experiment that chooses by validation accuracy."""
+    if options.train_on_val:
+        raise ValueError("--train_on_val leaves no image to choose the best by: add --notrain_on_val")
+
+
+def need_nothing_given(options: Options) -> None:
+    """The check of an experiment that sets all numbers itself: no flag of a number, unless for a rule beside it."""
+    if options.rules:
+        return
+    for name in (*options.given, *(name for name in ("recipe", "tune") if getattr(options, name))):
+        raise ValueError(f"--{name} changes nothing in {options.script}, which sets its own numbers: leave it out")
+
+
 def check_data(options: Options) -> None:
     """Raises what is wrong with the data sets, before anything is compiled, downloaded or written."""
     from sam_jax.lab.arms import choose_loss
@@ -404,10 +420,12 @@ def check_data(options: Options) -> None:
         datasets.check(name, options.data_dir)
         if name in datasets.REGISTRY:
             spec = datasets.REGISTRY[name]
-            title, task, examples = name, spec.task, spec.examples
+            title, task = name, spec.task
+            examples = spec.train_size + (spec.val_size or 0) if options.train_on_val else spec.examples
         else:
             own = datasets.load(name)
-            title, task, examples = own.name, own.task, len(own.train.images)
+            title, task = own.name, own.task
+            examples = len(own.train.images) + (len(own.val.images) if options.train_on_val else 0)
         if title in titles:
             raise ValueError(f"two data sets are called {title}, their results would mix: rename one of the files")
         titles.append(title)

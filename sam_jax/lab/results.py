@@ -54,6 +54,11 @@ class Results(NamedTuple):
         chosen = (row for row in self.rows if (row["dataset"], row["arm"]) == (dataset, arm))
         return sorted(chosen, key=lambda row: row["epoch"])
 
+    def ends(self, dataset: str, arm: str) -> list[dict]:
+        """An arm's rows of the last epoch that any of its seeds has reached."""
+        rows = self.of(dataset, arm)
+        return [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
+
     def measure(self, dataset: str) -> str:
         """What the data set's results are judged by: accuracy or auc."""
         return self.manifest["data"][dataset]["measure"]
@@ -63,10 +68,13 @@ class Results(NamedTuple):
         return self.manifest["data"][dataset]["chance"][measure or self.measure(dataset)]
 
     def final(self, dataset: str, arm: str, column: str | None = None) -> dict[int, Any]:
-        """Each seed's last value of a column, by default the test measure; None where the run diverged."""
+        """Each seed's last value of a column, by default the test measure; None where the run diverged.
+
+        Seeds that were not trained as far as the furthest are left out: no arm mixes epochs.
+        """
         column = column or f"test_{self.measure(dataset)}"
         factor = 100 if column.endswith(("_accuracy", "_auc")) else 1
-        last = {row["seed"]: row for row in self.of(dataset, arm)}
+        last = {row["seed"]: row for row in self.ends(dataset, arm)}
         lost = {seed: row["diverged"] or row.get(column) is None for seed, row in last.items()}
         return {seed: None if lost[seed] else factor * row[column] for seed, row in last.items()}
 
@@ -103,7 +111,7 @@ class Results(NamedTuple):
 
     def setting(self, dataset: str, but: tuple[str, ...] = ()) -> str:
         """`cifar10 (45,000 training images), 30 epochs, 5 seeds`, and any recipe and --rate_factor of the run."""
-        rows = [row for row in self.rows if row["dataset"] == dataset and row["arm"] not in but]
+        rows = [row for arm in self.arms(dataset) if arm not in but for row in self.ends(dataset, arm)]
         images = self.manifest["data"][dataset]["sizes"]["train"]
         epochs, seeds = max(row["epoch"] for row in rows), len({row["seed"] for row in rows})
         flags = self.manifest.get("flags", {})

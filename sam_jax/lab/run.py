@@ -28,8 +28,6 @@ from sam_jax.lab.trials import measured
 from sam_jax.lab.tune import factors_of, tune
 from sam_jax.trained import Trained, save
 
-Cell = tuple[str, str]  # (data set, arm)
-
 
 def main(experiment: Experiment, argv: list[str] | None = None) -> None:
     """The whole of an experiment's script: flags, the runs of its arms, and what `make` makes of their folder."""
@@ -200,6 +198,7 @@ def open_folder(
             kept |= {(one.dataset, one.arm, seed): one.epoch for seed in one.seeds}
         records.open_run(folder, kind, cells, data, fixed, kept, tuned, flags=_as_json(options.flagged))
     processes.meet("opened")
+    records.check(folder, kind, cells, **fixed)  # processes that have tuned for themselves must have found the same
 
 
 def _as_json(flagged):
@@ -240,7 +239,8 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
             bar.update(task, description=f"{job.dataset.name}: {job.title}")
             # The images are on the device already.
             fit = footprint.at_once(job.need()._replace(shared=0), len(seeds), footprint.free())
-            fit *= jax.local_device_count()
+            if jax.default_backend() != "cpu":  # whose virtual devices share one memory
+                fit *= jax.local_device_count()
 
             def told(rows, epochs, name=job.stem):
                 bar.advance(task, epochs * len(rows))
@@ -253,7 +253,7 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
                     train_job(job, some, checkpoint, placed[1], folder, experiment.probe, options, told, stop)
     processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
     if processes.first():
-        checkpoints.tidy(folder, set(asked), [])
+        checkpoints.tidy(folder, records.finished(*records.read(folder)), checkpoints.found(folder))
         cells = records.read(folder)[0]["cells"]
         places = {cell: place for place, cell in enumerate((d, name) for d in cells for name in cells[d])}
         records.merge(folder, lambda row: (places[row["dataset"], row["arm"]], row["epoch"], row["seed"]))

@@ -198,6 +198,6 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
                 search.factors(own, winners[rule.name])
                 bar.advance(task)
     if processes.first():
-        names = list(records.read(folder)[0]["cells"][loaded[0].name])
+        names = list(dict.fromkeys(arm for arms in records.read(folder)[0]["cells"].values() for arm in arms))
         records.merge(folder, lambda row: order(row, names))
     return folder

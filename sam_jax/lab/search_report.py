@@ -23,7 +23,8 @@ def entries(results: Results) -> list[dict]:
     found = []
     for (dataset, rule, stage, trial), group in by_trial(results.rows).items():
         measure = results.measure(dataset)
-        alive = [100 * row[f"val_{measure}"] for row in group if not row["diverged"]]
+        values = (row[f"val_{measure}"] for row in group if not row["diverged"])
+        alive = [100 * value for value in values if value is not None]
         found.append(
             {
                 **{"dataset": dataset, "rule": rule, "stage": stage, "trial": trial},

@@ -42,15 +42,13 @@ def summarise(results: Results, measure: str = "accuracy") -> list[dict]:
             group = [row for row in results.of(dataset, arm) if f"test_{measure}" in row]
             if not group:
                 continue
-            seeds = {row["seed"] for row in group}
-            last = min(max(row["epoch"] for row in group if row["seed"] == seed) for seed in seeds)
-            final = [row for row in group if row["epoch"] == last]
+            final = results.ends(dataset, arm)
             entry = {
                 "dataset": dataset,
                 "arm": arm,
-                "runs": len(seeds),
-                "diverged": len({row["seed"] for row in group if row["diverged"]}),
-                "epochs": last,
+                "runs": len(final),
+                "diverged": sum(row["diverged"] for row in final),
+                "epochs": final[-1]["epoch"],
                 "paper": published.get(arm),
                 "seconds": sum(row["seconds"] for row in group),
             }

@@ -65,8 +65,9 @@ def score(rows: list[dict], measure: str, chance: float) -> float:
 
     At chance stand a diverged one, and an AUC that is undefined there.
     """
-    percents = [chance if row["diverged"] else 100 * row[f"val_{measure}"] for row in rows]
-    return float(np.mean(np.nan_to_num(percents, nan=chance)))
+    values = [None if row["diverged"] else row[f"val_{measure}"] for row in rows]  # None is what a NaN is as JSON
+    percents = [chance if value is None or np.isnan(value) else 100 * value for value in values]
+    return float(np.mean(percents))
 
 
 def measured(metrics: dict, place: int, lost: bool, labels: dict) -> dict:
