@@ -58,6 +58,7 @@ dfa = fa.replace(
     title="Direct Feedback Alignment",
     init=direct_init,
     feedback=direct,
+    numbers={"rate_w": 0.03, "decay": 0.0, "scale_w": 1.0, "scale_w_bar": 1.0},
     source="Nøkland 2016",
 )
 drtp = dfa.replace(
