@@ -56,7 +56,14 @@ def test_the_examples_run_beside_ours(tmp_path):
     """In one table, with the titles, the numbers and the W of their own seeds."""
     rules = ",".join(rule for rule, _ in RULES.values())
     given = [flag for _, flags in RULES.values() for flag in flags]
-    small = ("--scale_w=1", "--epochs=2", "--warmup_epochs=0", "--batch_size=32", "--seeds=1", f"--out_dir={tmp_path / 'out'}")
+    small = (
+        "--scale_w=1",
+        "--epochs=2",
+        "--warmup_epochs=0",
+        "--batch_size=32",
+        "--seeds=1",
+        f"--out_dir={tmp_path / 'out'}",
+    )
     lab.main(table1.EXPERIMENT, ["table1.py", f"--rules=sgd,{rules}", *given, *small])
     text = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
     cells = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]["digits"]

@@ -47,6 +47,7 @@ def table1(images, tmp_path_factory):
         "table1.py",
         f"--dataset={images}",
         "--downstream_widths=7,4",
+        "--scale_w=1",
         "--out_dir=out",
         "--save_synapses",
         *SMALL,

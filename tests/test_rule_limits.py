@@ -43,7 +43,8 @@ def close(a, b, tolerance=1e-12):
 def test_direct_feedback_with_one_hidden_layer_is_feedback_alignment():
     for seed in range(2):
         direct, layered = (rule((6, 5, 3)) for rule in (sj.dfa, sj.fa))
-        starts = [r.init(c, jax.random.key(seed), r.settle()) for r, c in ((sj.dfa, direct), (sj.fa, layered))]
+        numbers = sj.fa.settle()
+        starts = [r.init(c, jax.random.key(seed), numbers) for r, c in ((sj.dfa, direct), (sj.fa, layered))]
         assert all(map(np.array_equal, jax.tree.leaves(starts[0]), jax.tree.leaves(starts[1])))
         steps = descent(sj.dfa, direct, starts[0].synapses), descent(sj.fa, layered, starts[1].synapses)
         assert all(map(np.array_equal, jax.tree.leaves(steps[0]), jax.tree.leaves(steps[1])))

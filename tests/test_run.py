@@ -135,7 +135,7 @@ def test_an_arm_reaches_what_is_trained_and_what_the_manifest_says(run):
     manifest, rows = records.read(run()[0])
     sgd, half = (manifest["cells"]["mine"][name] for name in ARMS)
     assert (sgd["circuit"]["widths"], half["circuit"]["widths"]) == ([4, 3, 2], [4, 2, 2])
-    assert (sgd["numbers"]["rate_w"], half["numbers"]["rate_w"]) == (0.1, 0.05)
+    assert (sgd["numbers"]["rate_w"], half["numbers"]["rate_w"]) == (sj.sgd.numbers["rate_w"], 0.05)
     assert (sgd["protocol"]["batch_size"], half["protocol"]["batch_size"]) == (12, 8)
     assert (sgd["rule"], sgd["images"], sgd["protocol"]["loss"]) == ("sgd", 24, "cross_entropy")
     assert [records.run_of(row) for row in rows[:2]] == [("mine", "sgd", 0), ("mine", "sgd", 1)]
@@ -210,7 +210,7 @@ def test_an_unfinished_epoch_begins_again_from_the_start(run):
     ("change", "line"),
     [
         ({"epochs": "5"}, "mine, sgd whose protocol.epochs is 2, now 5"),
-        ({"rate_w": "0.25"}, "mine, sgd whose numbers.rate_w is 0.1, now 0.25"),
+        ({"rate_w": "0.25"}, f"mine, sgd whose numbers.rate_w is {sj.sgd.numbers['rate_w']:g}, now 0.25"),
         ({"train_images": "20"}, "mine, sgd whose images is 24, now 20"),
         ({"hidden_widths": "4"}, "mine, sgd whose circuit.widths is [4, 3, 2], now [4, 4, 2]"),
     ],

@@ -207,13 +207,15 @@ def test_a_run_that_diverges_between_evaluations_is_frozen_before_the_epoch_in_w
 
 
 TOO_HIGH = {"w": 3e5, "w_bar": 3e6, "v": 1e10, "v_bar": 1e10}  # though warm-up makes it harmless in the first epoch
+FINE = {"rate_w": 0.25, "rate_w_bar": 0.075, "rate_v": 0.5, "rate_v_bar": 1.0, "decay": 0.0}
+SCALES = {"scale_w": 1.0, "scale_w_bar": 0.3, "scale_v": 1.0, "scale_v_bar": 1.2}
 
 
 @pytest.mark.parametrize("pathway", some(TOO_HIGH, ("w_bar",)))
 def test_a_diverged_run_tells_its_epoch_and_the_pathway_that_blew_up_first(pathway):
     """The only one whose rate is far too high, however seldom one looks."""
     data = inputs.place(images())
-    given = numbers("sam", **{f"rate_{pathway}": TOO_HIGH[pathway]}, decay=0.0)
+    given = numbers("sam", **FINE | SCALES | {f"rate_{pathway}": TOO_HIGH[pathway]})
     found = []
     for every in (1, 4):
         fixed = protocol("sam", epochs=4, warmup_epochs=3e4, evaluate_every=every)

@@ -67,7 +67,8 @@ def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(choo
     chooses.clear()
     main(tmp_path / "out", "--tune")
     assert not chooses and (tmp_path / "out" / "metrics.jsonl").read_bytes() == before
-    with pytest.raises(SystemExit, match=r"digits, sgd whose numbers\.rate_w is 0\.4, now 0\.1"):
+    rate = sj.sgd.numbers["rate_w"]
+    with pytest.raises(SystemExit, match=rf"digits, sgd whose numbers\.rate_w is {4 * rate:g}, now {rate:g}"):
         main(tmp_path / "out")
 
 
