@@ -93,7 +93,15 @@ def copied(folder, cwd):
 def test_a_second_start_computes_nothing_again(table1, images, tmp_path):
     folder = copied(table1[1], tmp_path)
     before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "table.csv", "verdicts.json")}
-    done = run("table1.py", f"--dataset={images}", "--downstream_widths=7,4", "--out_dir=out", *SMALL, cwd=tmp_path)
+    done = run(
+        "table1.py",
+        f"--dataset={images}",
+        "--downstream_widths=7,4",
+        "--scale_w=1",
+        "--out_dir=out",
+        *SMALL,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert {name: (folder / name).read_bytes() for name in before} == before
 
@@ -101,7 +109,7 @@ def test_a_second_start_computes_nothing_again(table1, images, tmp_path):
 def test_going_on_with_more_epochs_is_refused_in_one_line(table1, images, tmp_path):
     folder = copied(table1[1], tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    flags = ("--downstream_widths=7,4", "--out_dir=out", *SMALL, "--epochs=2")
+    flags = ("--downstream_widths=7,4", "--scale_w=1", "--out_dir=out", *SMALL, "--epochs=2")
     done = run("table1.py", f"--dataset={images}", *flags, cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "out_dir out holds a run of mine, sgd whose protocol.epochs is 1, now 2" in done.stderr
