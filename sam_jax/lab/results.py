@@ -117,5 +117,5 @@ class Results(NamedTuple):
         flags = self.manifest.get("flags", {})
         factor, recipe = flags.get("rate_factor", 1), flags.get("recipe", "")
         slower = f", all rates × {factor:g}" if factor != 1 else ""
-        named = f", {recipe}" if recipe else ""
-        return f"{dataset} ({images:,} training images), {epochs} epochs, {seeds} seeds{named}{slower}"
+        named, plural = f", {recipe}" if recipe else "", "" if seeds == 1 else "s"
+        return f"{dataset} ({images:,} training images), {epochs} epochs, {seeds} seed{plural}{named}{slower}"
