@@ -242,11 +242,11 @@ def restore(path: str | pathlib.Path, rule: Rule | None = None, activation: Call
     if version != FORMAT:
         raise ValueError(f"{path} is of format {version}, expected {FORMAT}: it was saved by another sam_jax")
     if rule is not None and rule.name != name:
-        raise ValueError(f"{path} was trained by the rule {name}, not by {rule.name}")
+        raise ValueError(f"{path} was trained by the rule {name!r}, not by {rule.name}")
     rule = rule or RULES.get(name)
     if rule is None:
         raise ValueError(
-            f"{path} was trained by {name}, which is none of sam_jax's rules: restore({str(path)!r}, rule=...)"
+            f"{path} was trained by {name!r}, which is none of sam_jax's rules: restore({str(path)!r}, rule=...)"
         )
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     if str(fields.get("activation")).startswith("own:"):

@@ -240,6 +240,7 @@ def test_a_very_long_flag_is_one_line(tmp_path):
         (b"[" * 5000, b"", "expected JSON, found a damaged file"),
         (b"\xff{}", b"", "expected JSON"),
         (b'{"kind": "experiment"}', b"", "cells: expected dict, found nothing"),
+        (b'{"cells": {"digits": {"sgd": {}}}, "data": {"digits": {}}}', b"", "names no kind of run"),
         (None, b"{}\n", "line 1: dataset: expected str, found nothing"),
         (None, parsers.lines(parsers.ROWS) + b"nonsense\n", "metrics.jsonl, line 4: expected JSON"),
         (None, parsers.lines([parsers.ROWS[0] | {"seed": [1]}]), "seed: expected int, found list"),
@@ -248,6 +249,13 @@ def test_a_very_long_flag_is_one_line(tmp_path):
 def test_a_damaged_folder_is_one_line_that_says_where(manifest, metrics, what, tmp_path):
     manifest = manifest or parsers.manifest_valid(tmp_path)[0]
     files.fails(ValueError, lambda: parsers.run_folder(tmp_path, manifest, metrics), tmp_path, what, "move the folder")
+
+
+def test_a_trained_circuits_rule_is_named_in_one_line_whatever_its_name(tmp_path):
+    content = parsers.flax.serialization.msgpack_restore(parsers.trained_valid(tmp_path)[0])
+    path = parsers.written(tmp_path, "net", parsers.flax.serialization.msgpack_serialize(content | {"rule": "s\nm"}))
+    for rule in (None, sj.sgd):
+        files.fails(ValueError, lambda rule=rule: sj.restore(path, rule=rule), path, r"'s\nm'")
 
 
 def test_damaged_trained_circuits_are_one_line(tmp_path):

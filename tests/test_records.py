@@ -142,7 +142,7 @@ def test_a_run_of_an_older_kind_is_not_continued(tmp_path):
     (tmp_path / records.MANIFEST).write_text('{"settings": {}}')
     (tmp_path / records.METRICS).write_text('{"rule": "sam"}\n')
     before = contents(tmp_path)
-    with pytest.raises(FileExistsError, match="holds a run of an older kind: give another folder"):
+    with pytest.raises(ValueError, match="names no kind of run: it is an older sam_jax's, or damaged: move the folder"):
         open_run(tmp_path, CELLS)
     assert contents(tmp_path) == before
 

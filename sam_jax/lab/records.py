@@ -81,9 +81,8 @@ def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, 
     if cells is None or not (folder / MANIFEST).is_file():
         raise FileExistsError(f"out_dir {folder} is not an empty folder: give another, or move it away")
     held = read(folder)[0]
-    if held.get("kind") != kind:
-        what = f"a run of another kind ({held['kind']})" if "kind" in held else "a run of an older kind"
-        raise FileExistsError(f"out_dir {folder} holds {what}: give another folder")
+    if held["kind"] != kind:
+        raise FileExistsError(f"out_dir {folder} holds a run of another kind ({held['kind']}): give another folder")
     pairs = [
         (f"a run of {dataset}, {arm}", held["cells"][dataset][arm], cell)
         for dataset, arms in cells.items()
@@ -249,7 +248,7 @@ def read(folder: str | os.PathLike) -> tuple[dict, list[dict]]:
             lines.setdefault(line, f"{file}, line {number}")
     rows: dict[Any, dict] = {}
     for line, where in lines.items():
-        row = _row(where, line, NEEDED.get(str(manifest.get("kind")), ()))
+        row = _row(where, line, NEEDED.get(manifest["kind"], ()))
         held = rows.setdefault(tuple(row.get(name) for name in IDENTITY) if "arm" in row else line, row)
         if held | {"seconds": 0} != row | {"seconds": 0}:
             what = ", ".join(f"{name} {row[name]}" for name in IDENTITY if name in row)
@@ -270,10 +269,10 @@ def _parsed(where: object, text: bytes) -> dict:
 
 
 def _manifest(path: pathlib.Path) -> dict:
-    """A manifest; that of a run of ours has cells and data, and an epoch count in every cell."""
+    """A manifest, with its kind, its cells and data, and an epoch count in every cell."""
     manifest = _parsed(path, path.read_bytes())
-    if "kind" not in manifest:  # an older kind, which whoever reads it refuses
-        return manifest
+    if not isinstance(manifest.get("kind"), str):
+        raise ValueError(f"{path} names no kind of run: it is an older sam_jax's, or damaged: {RESTORE}")
     for name in ("cells", "data"):
         for dataset in _objects(f"{path}: {name}", manifest.get(name)).values():
             _objects(f"{path}: {name}", dataset)
