@@ -231,7 +231,7 @@ def test_a_writer_that_is_killed_holds_the_folder_no_longer(tmp_path):
 
 def test_of_two_rows_of_one_epoch_the_first_counts_and_it_is_said(tmp_path):
     row = {"dataset": "mine", "arm": "sgd", "seed": 0, "epoch": 1, "seconds": 1.0, "test_accuracy": 0.5}
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text('{"kind": "experiment", "cells": {}, "data": {}}')
     (tmp_path / "metrics.jsonl").touch()
     records.append(tmp_path, [row, row | {"seed": 1}, row | {"seconds": 2.0}])
     assert records.read(tmp_path)[1] == [row, row | {"seed": 1}]  # the same result, measured twice

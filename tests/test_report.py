@@ -284,7 +284,7 @@ def damage_manifest(folder):
 
 
 def empty_manifest(folder):
-    (folder / "manifest.json").write_text('{"command": "experiments/table1.py"}')
+    (folder / "manifest.json").write_text('{"kind": "experiment", "cells": {}, "data": {}}')
 
 
 def cut_figure(folder):

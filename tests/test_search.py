@@ -205,7 +205,7 @@ def test_the_best_go_on_and_ties_go_to_the_earlier():
 def test_a_process_that_is_ahead_takes_no_trial_from_the_others(monkeypatch, tmp_path):
     """The second of two processes has done its trials, 1 and 3, before the first looks: 0, 2 and 4 are the first's."""
     (tmp_path / "metrics.jsonl").touch()
-    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "manifest.json").write_text('{"kind": "search", "cells": {}, "data": {}}')
     dataset = datasets.load("digits")
     experiment_options = flags.parse(search.EXPERIMENT, ["search.py", f"--out_dir={tmp_path}"])
     protocol = {"epochs": 0, "warmup_epochs": 0.0, "evaluate_every": 0}
