@@ -198,7 +198,8 @@ def open_folder(
             kept |= {(one.dataset, one.arm, seed): one.epoch for seed in one.seeds}
         records.open_run(folder, kind, cells, data, fixed, kept, tuned, flags=_as_json(options.flagged))
     processes.meet("opened")
-    records.check(folder, kind, cells, **fixed)  # processes that have tuned for themselves must have found the same
+    if not processes.first():  # each has tuned for itself, and must have found what the first wrote
+        records.check(folder, kind, cells, **fixed)
 
 
 def _as_json(flagged):
@@ -253,8 +254,9 @@ def train(jobs: list[Job], folder: pathlib.Path, experiment: Experiment, options
                     train_job(job, some, checkpoint, placed[1], folder, experiment.probe, options, told, stop)
     processes.wait(lambda: records.finished(*records.read(folder)) >= set(asked))
     if processes.first():
-        checkpoints.tidy(folder, records.finished(*records.read(folder)), checkpoints.found(folder))
-        cells = records.read(folder)[0]["cells"]
+        manifest, rows = records.read(folder)
+        checkpoints.tidy(folder, records.finished(manifest, rows), checkpoints.found(folder))
+        cells = manifest["cells"]
         places = {cell: place for place, cell in enumerate((d, name) for d in cells for name in cells[d])}
         records.merge(folder, lambda row: (places[row["dataset"], row["arm"]], row["epoch"], row["seed"]))
 
