@@ -37,6 +37,7 @@ def images(tmp_path_factory):
 
 
 SMALL = ("--epochs=1", "--batch_size=16", "--seeds=2", "--hidden_widths=6,5")
+OF_TABLE1 = ("--downstream_widths=7,4", "--scale_w=1", "--out_dir=out", *SMALL)  # of the run that the tests share
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,8 @@ def table1(images, tmp_path_factory):
     done = run(
         "table1.py",
         f"--dataset={images}",
-        "--downstream_widths=7,4",
-        "--scale_w=1",
-        "--out_dir=out",
+        *OF_TABLE1,
         "--save_synapses",
-        *SMALL,
         cwd=cwd,
     )
     assert done.returncode == 0, done.stderr
@@ -93,15 +91,7 @@ def copied(folder, cwd):
 def test_a_second_start_computes_nothing_again(table1, images, tmp_path):
     folder = copied(table1[1], tmp_path)
     before = {name: (folder / name).read_bytes() for name in ("metrics.jsonl", "table.csv", "verdicts.json")}
-    done = run(
-        "table1.py",
-        f"--dataset={images}",
-        "--downstream_widths=7,4",
-        "--scale_w=1",
-        "--out_dir=out",
-        *SMALL,
-        cwd=tmp_path,
-    )
+    done = run("table1.py", f"--dataset={images}", *OF_TABLE1, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {name: (folder / name).read_bytes() for name in before} == before
 
@@ -109,8 +99,7 @@ def test_a_second_start_computes_nothing_again(table1, images, tmp_path):
 def test_going_on_with_more_epochs_is_refused_in_one_line(table1, images, tmp_path):
     folder = copied(table1[1], tmp_path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    flags = ("--downstream_widths=7,4", "--scale_w=1", "--out_dir=out", *SMALL, "--epochs=2")
-    done = run("table1.py", f"--dataset={images}", *flags, cwd=tmp_path)
+    done = run("table1.py", f"--dataset={images}", *OF_TABLE1, "--epochs=2", cwd=tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "out_dir out holds a run of mine, sgd whose protocol.epochs is 1, now 2" in done.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
