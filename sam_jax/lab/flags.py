@@ -191,7 +191,7 @@ def _define_shared(values: flags.FlagValues, rules: Sequence[str]) -> None:
     flags.DEFINE_float("warmup_epochs", _PROTOCOL["warmup_epochs"], warmup, lower_bound=0, flag_values=values)
     factor = "multiplies the rates and the decay of every rule (what its `scaled` names)"
     flags.DEFINE_float("rate_factor", 1.0, factor, lower_bound=0, flag_values=values)
-    yes_or_no("tune", False, "choose a further such factor for each rule on the validation images, by short runs first")
+    yes_or_no("tune", False, "choose a further such factor for each rule, on the validation images")
     yes_or_no("decay_times_rate", False, "multiply γ by each pathway's rate, as eq. (2) does")
     yes_or_no("configs", True, "use the numbers of configs/DATASET_RULE.cfg, where there is one")
     text("data_dir", None, "folder of data sets (default: $SAM_JAX_DATA_DIR, else a cache folder)")

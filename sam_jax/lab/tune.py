@@ -1,8 +1,9 @@
 """`--tune`: an overall factor for each rule and data set, as the paper chose one for each task.
 
-Every rule has the same FACTORS, in runs of a third of the epochs with two seeds; the best mean on the validation split
-counts, a diverged seed at chance. The test split has no part. What the folder has already is not chosen again, and
-what an interruption left of the runs in `tuning.jsonl` is not trained again.
+Every rule has the same FACTORS, in runs of a third of the epochs with two seeds: the best mean on the validation split
+counts, a diverged seed at chance. Long runs stand lower rates than short ones, so the best one is then run for all
+epochs, and the next lower ones beside it for as long as that is better. The test split has no part. What the folder has
+already is not chosen again, and what an interruption left of the runs in `tuning.jsonl` is not trained again.
 """
 
 import hashlib
@@ -24,37 +25,62 @@ SEEDS = 2
 
 
 def tune(experiment: Experiment, options: Options, folder: pathlib.Path, loaded: list, rules: list[Rule]) -> dict:
-    """`found[data set][rule]`: the `factor`, the `epochs` and `seeds` that chose it, and each factor's `scores`."""
+    """What is chosen, by data set and rule: the `factor`, and what chose it.
+
+    `scores` has each factor's score in runs of `epochs` epochs with so many `seeds`, `whole` that of the factors which
+    were run for all epochs.
+    """
     manifest = folder / records.MANIFEST
     found: dict[str, dict] = records.read(folder)[0].get("tuned", {}) if manifest.is_file() else {}
-    epochs = math.ceil(options.epochs / 3)
     for dataset in loaded:
         known = found.setdefault(dataset.name, {})
         missing = [rule for rule in rules if rule.name not in known]
-        if not missing:
-            continue
-        data = for_choosing(inputs.place(dataset, options.pixels))
-        said = facts(options, dataset, experiment, ())
-        measure = said["measure"]
-        for rule in missing:
-            protocol = {
-                "epochs": epochs,
-                "evaluate_every": epochs,
-                "warmup_epochs": min(options.warmup_epochs, epochs / 3),
-            }
-            job = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
-            given = options.chosen(rule, dataset.name)
-            trials = [options.scaled(rule, given, options.rate_factor * factor) for factor in FACTORS]
-            with jax.default_matmul_precision(options.precision), interruption.asked() as stop:
-                results = _results(folder, job, trials, data, records.numerics(options), stop)
-            scores = [round(score(rows, measure, said["chance"][measure]), 4) for rows in results]
-            known[rule.name] = {
-                "factor": FACTORS[scores.index(max(scores))],
-                "epochs": epochs,
-                "seeds": SEEDS,
-                "scores": dict(zip(map(str, FACTORS), scores, strict=True)),
-            }
+        if missing:
+            data, said = for_choosing(inputs.place(dataset, options.pixels)), facts(options, dataset, experiment, ())
+            judged = said["measure"], said["chance"][said["measure"]]
+            for rule in missing:
+                known[rule.name] = choose(options, folder, dataset, rule, data, judged)
     return found
+
+
+def choose(options: Options, folder: pathlib.Path, dataset, rule: Rule, data: inputs.Data, judged: tuple) -> dict:
+    """A rule's factor on one data set, and what chose it. `judged` is the measure and what chance has of it."""
+    given = options.chosen(rule, dataset.name)
+
+    def runs(factors, epochs):
+        """For each factor its rows after so many epochs, one for each seed."""
+        warmup = options.warmup_epochs * epochs / options.epochs
+        protocol = {"epochs": epochs, "evaluate_every": epochs, "warmup_epochs": warmup}
+        job = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
+        trials = [options.scaled(rule, given, options.rate_factor * factor) for factor in factors]
+        with jax.default_matmul_precision(options.precision), interruption.asked() as stop:
+            return _results(folder, job, trials, data, records.numerics(options), stop)
+
+    def scored(rows):
+        return round(score(rows, *judged), 4)
+
+    few = math.ceil(options.epochs / 3)
+    scores = dict(zip(FACTORS, map(scored, runs(FACTORS, few)), strict=True))
+    whole: dict[float, float] = {}
+    lost = True  # nothing has held so far
+    for factor in sorted((f for f in FACTORS if f <= best(scores)), reverse=True):
+        rows = runs([factor], options.epochs)[0]
+        whole[factor] = scored(rows)
+        if best(whole) != factor and not lost:
+            break
+        lost = any(row["diverged"] for row in rows)
+    return {
+        "factor": best(whole),
+        "epochs": few,
+        "seeds": SEEDS,
+        "scores": {str(factor): value for factor, value in scores.items()},
+        "whole": {str(factor): value for factor, value in whole.items()},
+    }
+
+
+def best(scores: dict[float, float]) -> float:
+    """The factor with the best score, the lowest of equals."""
+    return max(scores, key=lambda factor: (scores[factor], -factor))
 
 
 def _results(folder, job: Job, trials: list[dict], data: inputs.Data, numerics: dict, stop) -> list[list[dict]]:
@@ -90,7 +116,8 @@ def remark(tuned: dict) -> str:
     one = next(iter(tuned.values()))
     tried = ", ".join(f"{factor:g}" for factor in FACTORS)
     factors = ", ".join(f"{rule} {entry['factor']:g}" for rule, entry in tuned.items())
+    then = ", the best and the next lower then in whole runs" if "whole" in one else ""
     return (
         f"Rates and decay are times a factor of {tried}, chosen on the validation images "
-        f"in runs of {one['epochs']} epochs and {one['seeds']} seeds: {factors}."
+        f"in runs of {one['epochs']} epochs and {one['seeds']} seeds{then}: {factors}."
     )
