@@ -8,7 +8,8 @@ layer's neurons, and the weight matrices of both streams become effectively low-
 
 8 hidden layers of 60 neurons and 50 epochs, as in the paper; SGD beside SAM shows what is not due to the circuit.
 The share off the diagonal is ‖offdiag C‖ / ‖C‖ (Frobenius), C being the matrix scaled to a diagonal of ones, averaged
-over layers; independent random weights have about 0.7. The effective rank is Roy and Vetterli's.
+over layers; independent random weights have about 0.7. The effective rank is Roy and Vetterli's, of V̄ and W themselves.
+The paper calls so the entropy, in nats, of the eigenvalues of V̄V̄ᵀ and WWᵀ, without the exponential: beside it here.
 Leaves manifest.json, metrics.jsonl, table.md, table.csv, representations_DATASET.png and verdicts.json.
 """
 
@@ -25,6 +26,7 @@ from sam_jax.rules import RULES
 RATES = {"rate_w": 0.125, "rate_w_bar": 0.0375, "rate_v": 0.25, "rate_v_bar": 0.5, "decay": 1.25e-4}
 SCALES = {"scale_w": 1.41, "scale_w_bar": 0.6, "scale_v": 1.0, "scale_v_bar": 1.2}
 PATHWAYS = {"v_bar": ("V̄", "\\bar{V}", 1), "w": ("W", "W", 2)}  # symbols, the first hidden layer
+PAPER = (3.57, 3.50, 3.34, 2.97)  # the entropies that Figure S1a prints
 COLOURS = {"before": "#0072B2", "after": "#D55E00"}
 MEASURES = {"off_diagonal": ("share off the diagonal", 1, 0.07), "effective_rank": ("effective rank", -1, 0.25)}
 
@@ -61,6 +63,7 @@ def probe(job, data, synapses):
         if matrices:
             found[f"{pathway}_off_diagonal"] = jnp.stack([off_diagonal(m @ m.T) for m in matrices])
             found[f"{pathway}_effective_rank"] = jnp.stack([probes.effective_rank(m) for m in matrices])
+            found[f"{pathway}_entropy"] = jnp.log(jnp.stack([probes.effective_rank(m @ m.T) for m in matrices]))
             spectra = jnp.stack([probes.spectrum(m) for m in matrices])
             found[f"{pathway}_spectrum"] = (spectra / spectra[:, :1]).mean(axis=0)
             middle = matrices[len(matrices) // 2]
@@ -118,12 +121,13 @@ def line(axis, start, values, **look):
 
 
 def draw(path, results, dataset):
-    """As in the paper: V̄V̄ᵀ above, WWᵀ below, before and after; to the right spectra, and effective rank by layer."""
+    """As in the paper: V̄V̄ᵀ above, WWᵀ below, before and after; to the right spectra, and ranks by layer."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 6.8), layout="constrained")
-    axes = figure.subplots(2, 4)
-    for (pathway, (_, symbol, start)), (first, second, spectra, ranks) in zip(PATHWAYS.items(), axes, strict=True):
+    figure = Figure(figsize=(17, 6.8), layout="constrained")
+    axes = figure.subplots(2, 5)
+    for (pathway, (_, symbol, start)), row_of_axes in zip(PATHWAYS.items(), axes, strict=True):
+        first, second, spectra, ranks, entropies = row_of_axes
         maps = {"before": first, "after": second}
         for arm, dashes in (("SAM", "-"), ("SGD", "--")):
             for end, when in zip(ends(results, dataset, arm), ("before", "after"), strict=True):
@@ -131,13 +135,22 @@ def draw(path, results, dataset):
                     look = {"color": COLOURS[when], "linestyle": dashes, "label": f"{arm}, {when}"}
                     line(spectra, 1, [row[f"{pathway}_spectrum"] for row in every], **look)
                     line(ranks, start, [row[f"{pathway}_effective_rank"] for row in every], marker=".", **look)
+                    if f"{pathway}_entropy" in every[0]:  # which records before it have not
+                        line(entropies, start, [row[f"{pathway}_entropy"] for row in every], marker=".", **look)
                     if arm == "SAM":
                         layer = len(every[0][f"{pathway}_effective_rank"]) // 2 + start
                         image = heat_map(maps[when], every[0][f"{pathway}_gram"], layer, symbol, when)
         spectra.set(title=f"spectrum of ${symbol}$, mean over layers", xlabel="rank", ylabel="singular value / largest")
         ranks.set(title=f"effective rank of ${symbol}$", xlabel="hidden layer", ylabel="effective rank", ylim=(0, None))
-        spectra.grid(alpha=0.25)
-        ranks.grid(alpha=0.25)
+        for value in PAPER:
+            once = "the paper's four values" if value == PAPER[0] else None
+            entropies.axhline(value, color="#888888", linestyle=":", label=once)
+        entropies.set(title=f"entropy of ${symbol}\\,{symbol}^T$", xlabel="hidden layer", ylabel="entropy (nats)")
+        entropies.set(ylim=(0, None))
+        entropies.legend(*entropies.get_legend_handles_labels(), frameon=False, fontsize=8, handlelength=3)
+        for axis in (spectra, ranks, entropies):
+            axis.grid(alpha=0.25)
+            axis.xaxis.get_major_locator().set_params(integer=True)
         spectra.legend(frameon=False, fontsize=8)
     figure.colorbar(image, ax=axes[:, 1], label="entry / mean of the diagonal")
     figure.suptitle(f"{results.setting(dataset)}; matrices of one seed, curves mean ± sd over seeds")

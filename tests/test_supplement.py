@@ -3,10 +3,12 @@
 import json
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import official_files as files
 import pytest
 
+import sam_jax as sj
 from sam_jax import lab, training
 from sam_jax.data import datasets
 from sam_jax.experiments import fig_s1a_representations as s1a
@@ -152,6 +154,16 @@ def test_correlations_and_ranks_are_judged_in_both_streams(measure, after, outco
     found = s1a.verdict(results({"SAM": {}}, rows), "mine", measure)
     assert (found.claim, found.outcome) == ("s1a", outcome)
     assert "seed 9 diverged" in found.ours and "n = 3" in found.ours
+
+
+def test_the_entropies_are_those_of_the_gram_matrices():
+    """Eigenvalues 9 and 1 of V̄V̄ᵀ: 0.9 and 0.1 of their sum; a W whose Gram matrix is I has ln 2."""
+    matrix, turn = jnp.diag(jnp.array([3.0, 1.0])), jnp.array([[0.6, 0.8], [-0.8, 0.6]])
+    synapses = sj.Synapses(w=(jnp.zeros((2, 3)), turn, jnp.zeros((1, 2))), v_bar=(turn @ matrix, turn))
+    found = s1a.probe(None, None, synapses)
+    wanted = [-0.9 * np.log(0.9) - 0.1 * np.log(0.1), np.log(2)]
+    np.testing.assert_allclose(found["v_bar_entropy"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(found["w_entropy"], [np.log(2)], rtol=1e-5)
 
 
 @pytest.mark.slow

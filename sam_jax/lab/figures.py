@@ -29,6 +29,8 @@ STYLE = dict(zip(RULES, _OF_RULES, strict=True))
 BARRED = {"W̄": r"$\mathregular{\bar{W}}$", "V̄": r"$\mathregular{\bar{V}}$", "d̄": r"$\mathregular{\bar{d}}$"}
 MATHTEXT = {"w": "W", "w_bar": "\\bar{W}", "v": "V", "v_bar": "\\bar{V}"}  # the pathways' symbols between two $
 
+OF_PAPER = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "color": "#777777", "linestyle": "none"}
+
 _CYCLE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
 _PAIRS = [(_CYCLE[i % len(_CYCLE)], _DASHES[i % len(_DASHES)]) for i in range(len(_CYCLE) * len(_DASHES))]
@@ -96,12 +98,15 @@ def panels(figure, count: int):
     return figure.subplots(count, 2, squeeze=False, gridspec_kw={"width_ratios": (1.25, 1)})
 
 
-def compared(figure, results: Results, known: dict[str, dict], ordered: bool = True):
-    """For each data set (left, right, its name): `accuracy` drawn on the left, `points` on the right."""
+def compared(figure, results: Results, known: dict[str, dict], ordered: bool = True, paper: dict | None = None):
+    """For each data set (left, right, its name): `accuracy` drawn on the left, `points` on the right.
+
+    `paper` holds the paper's values by data set and arm.
+    """
     for (left, right), dataset in zip(panels(figure, len(results.datasets)), results.datasets, strict=True):
         of_arms = looks(results, dataset, known)
         accuracy(left, results, dataset, of_arms)
-        points(right, results, dataset, of_arms, ordered)
+        points(right, results, dataset, of_arms, ordered, (paper or {}).get(dataset, {}))
         left.set_title(results.setting(dataset), fontsize=10)
         yield left, right, dataset
 
@@ -123,8 +128,10 @@ def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split
     plain(axis)
 
 
-def points(axis, results: Results, dataset: str, looks: dict[str, dict], ordered: bool = True) -> None:
-    """Each seed's last test accuracy, an arm a line, the best on top; its mean with its 95 % interval."""
+def points(
+    axis, results: Results, dataset: str, looks: dict[str, dict], ordered: bool = True, paper: dict | None = None
+) -> None:
+    """Each seed's last test accuracy, an arm a line, the best on top; its mean with its 95 % interval; the paper's."""
     final = {arm: results.final(dataset, arm, "test_accuracy") for arm in looks}
     estimates = {arm: statistics.estimate(values.values()) for arm, values in final.items()}
     arms = list(looks)[::-1]
@@ -139,10 +146,13 @@ def points(axis, results: Results, dataset: str, looks: dict[str, dict], ordered
             if estimate.low is not None and estimate.high is not None:
                 spread = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
+        if arm in (paper or {}):
+            axis.plot(paper[arm], y + 0.12, **OF_PAPER)
     names = [label(results.title(arm)) + results.lost(dataset, arm).replace(" (", "\n(") for arm in arms]
     axis.set_yticks(range(len(arms)), names)
     axis.set(
-        xlabel="test accuracy after the last epoch (%)\nrings: seeds; dots: mean, 95 % interval",
+        xlabel="test accuracy after the last epoch (%)\nrings: seeds; dots: mean, 95 % interval"
+        + ("\ndiamonds: the paper" if paper else ""),
         ylim=(-0.6, len(arms) - 0.4),
     )
     plain(axis)
