@@ -113,14 +113,15 @@ def compared(figure, results: Results, known: dict[str, dict], ordered: bool = T
 
 def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split: str = "test") -> None:
     """Accuracy against epochs, mean ± sd over the seeds that have not diverged; `looks` by arm."""
-    low, high = [], []
+    drawn = []
     for arm, look in looks.items():
         look = {**look, "label": label(results.title(arm)) + results.lost(dataset, arm)}
-        _, mean, sd = band(axis, results.of(dataset, arm), percent(f"{split}_accuracy"), **look)
-        if len(mean):
-            low.append(mean[min(len(mean) - 1, 1 + len(mean) // 10)])
-            high.append(max(mean + sd))
-    if low:  # chance level, where all begin, would squeeze the rest
+        x, mean, sd = band(axis, results.of(dataset, arm), percent(f"{split}_accuracy"), **look)
+        if x:
+            drawn.append((x[-1], mean[min(len(mean) - 1, 1 + len(mean) // 10)], max(mean + sd)))
+    if drawn:  # chance level, where all begin and the diverged ended, would squeeze the rest
+        last = max(end for end, *_ in drawn)
+        _, low, high = zip(*(one for one in drawn if one[0] == last), strict=True)
         bottom = max(0.0, 5 * np.floor((min(low) - 1) / 5))
         axis.set_ylim(bottom, max(high) + 0.04 * (max(high) - bottom) + 0.1)
     axis.set(xlabel="epoch", ylabel=f"{split} accuracy (%)")
