@@ -20,6 +20,7 @@ from stepping import synapses as random_synapses
 import sam_jax as sj
 from sam_jax import lab
 from sam_jax.experiments import table1
+from sam_jax.lab import search
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 RULES = {
@@ -30,6 +31,7 @@ RULES = {
 }
 SCRIPTS = {"flax_head.py": 3, "flax_module.py": 1}  # and how many accuracies each prints
 MAKERS = {"own_images.py"}  # of data sets
+SPACES = {"wider_search.py": ("sam_wide", "sam_aligned", "sgd_wide", "kp_wide")}  # rules to be searched
 
 
 def script(name):
@@ -42,6 +44,7 @@ def test_every_example_is_tried_here():
         *(pathlib.Path(rule.rpartition(":")[0]).name for rule, _ in RULES.values()),
         *SCRIPTS,
         *MAKERS,
+        *SPACES,
     }
 
 
@@ -133,6 +136,25 @@ def test_own_images_are_read_back(tmp_path):
     np.testing.assert_array_equal(both.test.labels, labels[order])
     np.testing.assert_array_equal(both.test.images, np.concatenate([digits.test.images] * 2)[order])
     assert set(both.train.labels[:200]) == set(range(20))
+
+
+@pytest.mark.parametrize("name", SPACES["wider_search.py"])
+def test_a_wider_space_reaches_the_optimizer(name):
+    """Every trial settles into numbers of the rule; momentum and the two decays are among them, and so is V's start."""
+    rule = sj.rules.find(f"{EXAMPLES / 'wider_search.py'}:{name}")
+    base = getattr(sj, name.partition("_")[0])
+    low, high = rule.space["rate_w"]
+    assert (low, high) == (base.space["rate_w"][0] / 5, base.space["rate_w"][1])
+    for trial in search.sample(rule, 8):
+        numbers = rule.settle(trial)
+        assert 0.1 <= numbers["momentum"] <= 0.95 and low <= numbers["rate_w"] <= high
+        assert ("decay_v" in numbers) == ("decay_v_bar" in numbers) == name.startswith("sam")
+    if name == "sam_aligned":
+        circuit = rule((6, 5, 4, 3))
+        synapses = rule.init(circuit, jax.random.key(0), rule.settle()).synapses
+        for v, v_bar in zip(synapses.v, synapses.v_bar, strict=True):
+            np.testing.assert_allclose(v.T @ v, np.eye(v.shape[1]), atol=1e-6)
+            np.testing.assert_array_equal(v_bar, v.T)
 
 
 def test_a_gate_of_its_own_is_backprops_where_v_is_the_identity(float64):

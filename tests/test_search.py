@@ -187,6 +187,14 @@ def test_trials_in_chunks_are_the_trials_at_once(digits, monkeypatch):
         assert list(map(len, lab_trials.parts(job, 5, 2))) == [2, 2, 1]  # two runs on each
 
 
+def test_what_a_trial_needs_of_memory_has_its_momentum(digits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(lab_trials, "parts", lambda job, *counts: asked.append(job) or [])
+    job = job_of(digits, "sgd", epochs=1)
+    assert list(lab_trials.in_parts(job, [{"rate_w": 0.1, "momentum": 0.9}], digits, [0], interruption.Asked())) == []
+    assert asked[0].need().copies == job.need().copies + 2
+
+
 def test_a_diverged_seed_counts_as_chance():
     alive, lost = {"diverged": False, "val_accuracy": 0.7}, {"diverged": True, "val_accuracy": None}
     assert np.isclose(lab_search.score([alive, alive, lost], "accuracy", 10.0), (70 + 70 + 10) / 3)

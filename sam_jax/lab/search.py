@@ -181,7 +181,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
                 sample(rule, 2)  # a rule without a space is refused before anything starts
                 protocol = {"warmup_epochs": 0.0, "epochs": 0, "evaluate_every": 0}  # each stage has its own
                 jobs[dataset.name, rule.name] = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
-        needs = check_memory(list(jobs.values()))
+        needs = check_memory([job._replace(numbers=sample(job.rule, 2)[0]) for job in jobs.values()])
         open_folder(folder, experiment, options, "search", list(jobs.values()), stages=stages)
     tell(needs)
     with jax.default_matmul_precision(options.precision), interruption.asked() as stop, progress() as bar:

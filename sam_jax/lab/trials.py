@@ -35,7 +35,8 @@ def in_parts(
     Raises:
       Interrupted: a signal has asked to stop, and parts are missing.
     """
-    for places in parts(job, len(trials), len(seeds)):
+    tried = job._replace(numbers=trials[0]) if trials else job  # a trial may have momentum, which takes memory
+    for places in parts(tried, len(trials), len(seeds)):
         if stop.signal:
             raise interruption.Interrupted(stop.signal)
         yield places, trials_at_once(job, [trials[place] for place in places], data, seeds)
