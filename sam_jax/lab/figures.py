@@ -147,7 +147,7 @@ def points(
             if estimate.low is not None and estimate.high is not None:
                 spread = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
-        if arm in (paper or {}):
+        if paper and arm in paper:
             axis.plot(paper[arm], y + 0.12, **OF_PAPER)
     names = [label(results.title(arm)) + results.lost(dataset, arm).replace(" (", "\n(") for arm in arms]
     axis.set_yticks(range(len(arms)), names)
