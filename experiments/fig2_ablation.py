@@ -78,7 +78,7 @@ def draw(path, results):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 0.9 + 4.6 * len(results.datasets)), layout="constrained")
-    list(figures.compared(figure, results, LOOKS, paper=PAPER))
+    figures.compared(figure, results, LOOKS, paper=PAPER)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, labels, title="plastic pathways: " + figures.label(LEGEND),

@@ -147,7 +147,7 @@ def draw(path, results, dataset):
             entropies.axhline(value, color="#888888", linestyle=":", label=once)
         entropies.set(title=f"entropy of ${symbol}\\,{symbol}^T$", xlabel="hidden layer", ylabel="entropy (nats)")
         entropies.set(ylim=(0, None))
-        entropies.legend(*entropies.get_legend_handles_labels(), frameon=False, fontsize=8, handlelength=3)
+        entropies.legend(frameon=False, fontsize=8, handlelength=3)
         for axis in (spectra, ranks, entropies):
             axis.grid(alpha=0.25)
             axis.xaxis.get_major_locator().set_params(integer=True)

@@ -24,7 +24,7 @@ from sam_jax.lab.arms import nothing
 from sam_jax.rules import RULES
 
 PAPER = 7.5  # the ratio up to which the paper finds an improvement
-PAPERS = {0.25: 45.5, 1.3: 52.2, 7.8: 53.2}  # read off Figure S1d: CIFAR-10, ReLU
+PAPER_ACCURACY = {0.25: 45.5, 1.3: 52.2, 7.8: 53.2}  # read off Figure S1d: CIFAR-10, ReLU
 
 
 def some_pathways(names):
@@ -119,7 +119,7 @@ def draw(path, results, dataset):
                     ha="center",
                 )
     if dataset == "cifar10" and "relu" in every:
-        axis.plot(PAPERS.keys(), PAPERS.values(), **figures.OF_PAPER, label="the paper, relu")
+        axis.plot(PAPER_ACCURACY.keys(), PAPER_ACCURACY.values(), **figures.OF_PAPER, label="the paper, relu")
     axis.axvline(PAPER, color="#555555", linestyle=":", label="the paper: better up to 7.5")
     ticks = sorted({ratio for ratios in every.values() for ratio in ratios})
     axis.set_xscale("log")

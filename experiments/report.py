@@ -4,7 +4,7 @@
     python experiments/report.py runs --out=mine.html     # of another folder of runs
 
 The page is one HTML file that loads nothing; it links to the records of the runs: move it with them. Figures in it
-are reduced to COLOURS colours, and link to the files as they are. Takes seconds, and prints the verdicts of each
+are reduced to a few dozen colours, and link to the files as they are. Takes seconds, and prints the verdicts of each
 claim, counted.
 """
 
@@ -25,10 +25,10 @@ from PIL import Image
 from sam_jax.experiments.paper import CLAIMS
 
 from sam_jax.experiments import verdicts
-from sam_jax.lab import compare, records
+from sam_jax.lab import compare, figures, records
 from sam_jax.lab.compare import Effect
 
-COLOURS = 128
+COLOURS = 24  # of a figure, beside those that all have
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", verdicts.NOT_RUN: "–"}
 
 
@@ -107,14 +107,24 @@ def describe(manifest: dict) -> dict[str, str]:
 
 def embed(path: pathlib.Path) -> Figure:
     """A figure in few colours, without loss otherwise: a fifth of the file's size, and lines stay sharp."""
-    image = path.read_bytes()
-    if not (image.startswith(b"\x89PNG\r\n\x1a\n") and image.endswith(b"IEND\xaeB`\x82")):
+    file = path.read_bytes()
+    if not (file.startswith(b"\x89PNG\r\n\x1a\n") and file.endswith(b"IEND\xaeB`\x82")):
         raise ValueError(f"{path} is no whole PNG image")
     with Image.open(path) as whole:
-        reduced = whole.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).convert("RGB")
+        image = whole.convert("RGB")
+    reduced = image.quantize(palette=palette(image), dither=Image.Dither.NONE).convert("RGB")
     small = io.BytesIO()
-    reduced.save(small, "WEBP", lossless=True, method=4)
+    reduced.save(small, "WEBP", lossless=True, method=6)
     return Figure(path.name, "data:image/webp;base64," + base64.b64encode(small.getvalue()).decode(), *reduced.size)
+
+
+def palette(image: Image.Image) -> Image.Image:
+    """White, the colours that our figures draw with, which thin lines alone may have, and the image's own, fewer."""
+    own = image.quantize(COLOURS, dither=Image.Dither.NONE).getpalette()[: 3 * COLOURS]
+    fixed = "".join(colour.strip("#") for colour in ("#FFFFFF", *figures.PALETTE))
+    held = Image.new("P", (1, 1))
+    held.putpalette([*bytes.fromhex(fixed), *(255 if level > 248 else level for level in own)])
+    return held
 
 
 def bars(effects: tuple[Effect, ...]) -> list[Bar]:

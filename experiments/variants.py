@@ -139,9 +139,7 @@ def draw(path, results):
         right.set_title(f"SAM (thin) with a rival's settings and numbers\nlargest difference: {known}", fontsize=10)
     for axis, title, place in ((left, "variants", "lower left"), (right, "reductions", "lower right")):
         handles, labels = axis.get_legend_handles_labels()
-        figure.legend(
-            handles, labels, title=title, loc=f"outside {place}", ncols=4 if axis is left else 3, frameon=False
-        )
+        figure.legend(handles, labels, title=title, loc=f"outside {place}", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)
 
 

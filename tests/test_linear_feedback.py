@@ -12,6 +12,7 @@ from stepping import assert_close
 import sam_jax as sj
 from sam_jax import lab
 from sam_jax.experiments import ceiling, rank
+from sam_jax.lab import figures
 
 pytestmark = pytest.mark.usefixtures("float64")
 LOSS = sj.losses.cross_entropy
@@ -112,7 +113,14 @@ def own(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_rank_experiment_decays_as_its_arms_say(own, tmp_path):
+def test_the_rank_experiment_decays_as_its_arms_say(own, tmp_path, monkeypatch):
+    drawn, plain = {}, figures.band
+
+    def band(axis, rows, *given, **look):
+        drawn[look["label"]], *_ = found = plain(axis, rows, *given, **look)
+        return found
+
+    monkeypatch.setattr(figures, "band", band)
     small = (
         "--epochs=4",
         "--evaluate_every=2",
@@ -128,6 +136,7 @@ def test_the_rank_experiment_decays_as_its_arms_say(own, tmp_path):
         numbers = cells[f"Σγ = {total:g}"]["numbers"]
         assert numbers["decay"] == 0 and 4 * 6 * numbers["decay_v"] == pytest.approx(total)
         assert numbers["decay_v_bar"] == numbers["decay_v"]
+    assert drawn["Σγ = 3 at the end"] == [0, 1.5, 3]  # what has decayed at epochs 0, 2 and 4 of 4
     text = (tmp_path / "out" / "rank.md").read_text(encoding="utf-8")
     assert text.startswith("### mine (54 training images), 4 epochs, 2 seeds") and text.count("| Σγ = ") == 4
     assert (tmp_path / "out" / "rank.png").is_file()

@@ -37,7 +37,7 @@ BARS = [
     {"zero": (95.0, 95.0), "interval": (5.0, 95.0), "mean": (50.0, 50.0)},
 ]
 VOID = {"meta", "link", "img", "br", "hr", "wbr"}
-KIBIBYTES = 3000
+KIBIBYTES = 2000
 
 
 class Page(html.parser.HTMLParser):

@@ -195,6 +195,20 @@ def test_what_a_trial_needs_of_memory_has_its_momentum(digits, monkeypatch):
     assert asked[0].need().copies == job.need().copies + 2
 
 
+def test_a_rule_whose_start_needs_a_number_outside_its_space_is_counted_too(digits, monkeypatch):
+    asked = []
+    monkeypatch.setattr(lab_trials, "parts", lambda job, *counts: asked.append(job) or [])
+
+    def init(circuit, key, numbers):
+        assert numbers["scale_w"] == sj.sgd.numbers["scale_w"]
+        return sj.sgd.init(circuit, key, numbers)
+
+    job = job_of(digits, "sgd", epochs=1)
+    job = job._replace(rule=job.rule.replace(init=init))
+    assert list(lab_trials.in_parts(job, [{"rate_w": 0.1}], digits, [0], interruption.Asked())) == []
+    assert asked[0].need() == job.need()
+
+
 def test_a_diverged_seed_counts_as_chance():
     alive, lost = {"diverged": False, "val_accuracy": 0.7}, {"diverged": True, "val_accuracy": None}
     assert np.isclose(lab_search.score([alive, alive, lost], "accuracy", 10.0), (70 + 70 + 10) / 3)

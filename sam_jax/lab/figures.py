@@ -2,12 +2,13 @@
 
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from sam_jax.lab import statistics
 from sam_jax.lab.results import Results
+from sam_jax.rule import NONE
 from sam_jax.rules import RULES
 
 # Okabe and Ito's colour-blind-safe palette; dashes tell the rules apart without colour. One look a rule, in order.
@@ -31,9 +32,9 @@ MATHTEXT = {"w": "W", "w_bar": "\\bar{W}", "v": "V", "v_bar": "\\bar{V}"}  # the
 
 OF_PAPER = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "color": "#777777", "linestyle": "none"}
 
-_CYCLE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
-_PAIRS = [(_CYCLE[i % len(_CYCLE)], _DASHES[i % len(_DASHES)]) for i in range(len(_CYCLE) * len(_DASHES))]
+_PAIRS = [(PALETTE[i % len(PALETTE)], _DASHES[i % len(_DASHES)]) for i in range(len(PALETTE) * len(_DASHES))]
 _LOOKS = [look for look in _PAIRS if look not in STYLE.values()]  # the rules keep theirs
 
 
@@ -98,17 +99,21 @@ def panels(figure, count: int):
     return figure.subplots(count, 2, squeeze=False, gridspec_kw={"width_ratios": (1.25, 1)})
 
 
-def compared(figure, results: Results, known: dict[str, dict], ordered: bool = True, paper: dict | None = None):
+def compared(
+    figure, results: Results, known: dict[str, dict], ordered: bool = True, paper: Mapping[str, Mapping] = NONE
+) -> list[tuple]:
     """For each data set (left, right, its name): `accuracy` drawn on the left, `points` on the right.
 
     `paper` holds the paper's values by data set and arm.
     """
+    found = []
     for (left, right), dataset in zip(panels(figure, len(results.datasets)), results.datasets, strict=True):
         of_arms = looks(results, dataset, known)
         accuracy(left, results, dataset, of_arms)
-        points(right, results, dataset, of_arms, ordered, (paper or {}).get(dataset, {}))
+        points(right, results, dataset, of_arms, ordered, paper.get(dataset, NONE))
         left.set_title(results.setting(dataset), fontsize=10)
-        yield left, right, dataset
+        found.append((left, right, dataset))
+    return found
 
 
 def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split: str = "test") -> None:
@@ -130,7 +135,7 @@ def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split
 
 
 def points(
-    axis, results: Results, dataset: str, looks: dict[str, dict], ordered: bool = True, paper: dict | None = None
+    axis, results: Results, dataset: str, looks: dict[str, dict], ordered: bool = True, paper: Mapping = NONE
 ) -> None:
     """Each seed's last test accuracy, an arm a line, the best on top; its mean with its 95 % interval; the paper's."""
     final = {arm: results.final(dataset, arm, "test_accuracy") for arm in looks}
@@ -147,7 +152,7 @@ def points(
             if estimate.low is not None and estimate.high is not None:
                 spread = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
-        if paper and arm in paper:
+        if arm in paper:
             axis.plot(paper[arm], y + 0.12, **OF_PAPER)
     names = [label(results.title(arm)) + results.lost(dataset, arm).replace(" (", "\n(") for arm in arms]
     axis.set_yticks(range(len(arms)), names)

@@ -24,7 +24,7 @@ from sam_jax.lab import flags, interruption, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
 from sam_jax.lab.run import check_memory, open_folder, progress, tell
-from sam_jax.lab.trials import for_choosing, in_parts, score
+from sam_jax.lab.trials import for_choosing, in_parts, score, trying
 from sam_jax.rule import Rule
 
 KEEP = 4  # a quarter of a rung's trials goes on
@@ -175,13 +175,15 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         stages = stages_of(own) | {"seeds": {"of each trial": options.seeds}}
         records.check(folder, "search", {})
         loaded = [flags.load(options, name) for name in options.dataset]
-        jobs = {}
+        jobs, tried = {}, []
         for dataset in loaded:
             for rule in options.rules:
-                sample(rule, 2)  # a rule without a space is refused before anything starts
+                trial = sample(rule, 2)[0]  # a rule without a space is refused before anything starts
                 protocol = {"warmup_epochs": 0.0, "epochs": 0, "evaluate_every": 0}  # each stage has its own
-                jobs[dataset.name, rule.name] = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
-        needs = check_memory([job._replace(numbers=sample(job.rule, 2)[0]) for job in jobs.values()])
+                job = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
+                jobs[dataset.name, rule.name] = job
+                tried.append(trying(job, trial))
+        needs = check_memory(tried)
         open_folder(folder, experiment, options, "search", list(jobs.values()), stages=stages)
     tell(needs)
     with jax.default_matmul_precision(options.precision), interruption.asked() as stop, progress() as bar:

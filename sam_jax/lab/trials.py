@@ -15,6 +15,11 @@ def for_choosing(data: inputs.Data) -> inputs.Data:
     return data._replace(splits={split: data.splits[split] for split in ("train", "val")})
 
 
+def trying(job: Job, trial: dict[str, float]) -> Job:
+    """The job with a trial's numbers: of these, momentum takes memory."""
+    return job._replace(numbers=job.rule.settle(trial))
+
+
 def parts(job: Job, trials: int, seeds: int) -> list[range]:
     """The places of so many trials, in as few programs as the devices' memory allows.
 
@@ -35,8 +40,8 @@ def in_parts(
     Raises:
       Interrupted: a signal has asked to stop, and parts are missing.
     """
-    tried = job._replace(numbers=trials[0]) if trials else job  # a trial may have momentum, which takes memory
-    for places in parts(tried, len(trials), len(seeds)):
+    largest = trying(job, trials[0]) if trials else job
+    for places in parts(largest, len(trials), len(seeds)):
         if stop.signal:
             raise interruption.Interrupted(stop.signal)
         yield places, trials_at_once(job, [trials[place] for place in places], data, seeds)

@@ -63,7 +63,7 @@ def choose(options: Options, folder: pathlib.Path, dataset, rule: Rule, data: in
     scores = dict(zip(FACTORS, map(scored, runs(FACTORS, few)), strict=True))
     whole: dict[float, float] = {}
     lost = True  # nothing has held so far
-    for factor in sorted((f for f in FACTORS if f <= best(scores)), reverse=True):
+    for factor in FACTORS[FACTORS.index(best(scores)) :: -1]:
         rows = runs([factor], options.epochs)[0]
         whole[factor] = scored(rows)
         if best(whole) != factor and not lost:
