@@ -143,7 +143,7 @@ def unsearched(options: Options, jobs: list[Job]) -> list[str]:
         if own:
             found.append(
                 f"{dataset}: no numbers were searched here for {', '.join(own)}: their defaults are used; "
-                "--tune chooses a factor for each by short runs"
+                "--tune chooses a factor for each first"
             )
     return found
 
