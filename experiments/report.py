@@ -10,6 +10,7 @@ claim, counted.
 
 import base64
 import collections
+import functools
 import io
 import os
 import pathlib
@@ -25,7 +26,7 @@ from PIL import Image
 from sam_jax.experiments.paper import CLAIMS
 
 from sam_jax.experiments import verdicts
-from sam_jax.lab import compare, figures, records
+from sam_jax.lab import compare, figures, records, tables
 from sam_jax.lab.compare import Effect
 
 COLOURS = 24  # of a figure, beside those that all have
@@ -82,15 +83,7 @@ def read_run(folder: pathlib.Path, out: pathlib.Path) -> Run:
 
 def describe(manifest: dict) -> dict[str, str]:
     """What the page says of a manifest; a run that was continued names all its commands and machines."""
-    stints = [manifest, *manifest.get("continued", [])]
-
-    def each(words):
-        return ", then ".join(dict.fromkeys(words(stint) for stint in stints))
-
-    def machine(stint):
-        device, processor = stint["device"], stint["processor"]
-        accelerator = f"{device['count']} × {device['kind']}, " if device["platform"] != "cpu" else ""
-        return f"{accelerator}{processor['name']}, {processor['cores']} cores"
+    each = functools.partial(tables.in_turn, manifest)
 
     def images(sizes):
         return ", ".join(f"{size:,} {split}" for split, size in sizes.items()) + " images"
@@ -98,7 +91,7 @@ def describe(manifest: dict) -> dict[str, str]:
     return {
         "Command": each(lambda stint: stint["command"]),
         "Started": each(lambda stint: stint["started"]),
-        "Machine": each(machine),
+        "Machine": each(tables.machine),
         "Versions": each(lambda stint: ", ".join(f"{name} {v}" for name, v in stint["versions"].items() if v)),
         "Git revision": each(lambda stint: stint["git_revision"] or "not known"),
         **{f"Data: {name}": images(known["sizes"]) for name, known in manifest.get("data", {}).items()},

@@ -106,6 +106,19 @@ def test_the_papers_number_stands_beside_the_measure_it_is_read_as():
     assert tables.summarise(results(ROWS), "auc") == []
 
 
+def test_a_run_on_two_machines_names_both_in_their_order():
+    gpu = {
+        "device": {"kind": "NVIDIA H100", "platform": "gpu", "count": 1},
+        "versions": {"jax": "2.0", "python": "3.12.0"},
+    }
+    one = {"processor": {"name": "B", "cores": 1}, "started": "2027-01-02T03:04:05Z"}
+    again = MANIFEST | {"started": "2028-01-02T03:04:05Z"}
+    assert tables.about({**MANIFEST, "continued": [MANIFEST | gpu | one, again]}) == (
+        "on A Processor, 2 cores, then 1 × NVIDIA H100, B, 1 core, with jax 1.2.3 and Python 3.12.0, "
+        "then jax 2.0 and Python 3.12.0, started 2026-01-02T03:04:05Z"
+    )
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.2, "1 s"), (59, "59 s"), (60, "1:00"), (309, "5:09"), (3909, "1:05:09"), (3600, "1:00:00")]
 )

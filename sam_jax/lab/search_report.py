@@ -92,8 +92,9 @@ def markdown(results: Results, found: list[dict], best: dict, seconds: dict) -> 
     longer = ""
     if others:
         longer = f", and the best of these with its two neighbours in longer runs ({', '.join(map(_of, others))})"
+    commands = tables.in_turn(results.manifest, lambda stint: f"`{stint['command']}`")
     parts = [
-        f"Made by `{results.manifest['command']}`, {tables.about(results.manifest)}.\n",
+        f"Made by {commands}, {tables.about(results.manifest)}.\n",
         f"{ratios['trials']} trials of each rule on the first data set through rungs of {_of(ratios)}, "
         f"1/{ratios['keep']} going on; then, on every data set, the overall factors "
         f"{', '.join(f'{factor:g}' for factor in first['factors'])} ({_of(first)}){longer}. {seeds} seeds for each "

@@ -8,7 +8,7 @@ import csv
 import math
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from rich import box
@@ -129,8 +129,8 @@ def markdown(results: Results, reference: str | None = None) -> str:
     With a `reference` arm, also every other arm's paired difference from it on the test split.
     """
     manifest = results.manifest
-    commands = dict.fromkeys(stint["command"] for stint in (manifest, *manifest.get("continued", ())))
-    parts = [f"Made by {', then '.join(f'`{command}`' for command in commands)}, {about(manifest)}.\n"]
+    commands = in_turn(manifest, lambda stint: f"`{stint['command']}`")
+    parts = [f"Made by {commands}, {about(manifest)}.\n"]
     compared = comparisons(results, reference) if reference else []
     for dataset in results.datasets:
         for measure, measure_title, _ in MEASURES:
@@ -146,11 +146,24 @@ def markdown(results: Results, reference: str | None = None) -> str:
     return "\n".join(parts)
 
 
+def in_turn(manifest: dict, words: Callable[[dict], str]) -> str:
+    """What is to be said of a run's command and, where it was continued, of the others: each once, in their order."""
+    return ", then ".join(dict.fromkeys(words(stint) for stint in (manifest, *manifest.get("continued", ()))))
+
+
+def machine(stint: dict) -> str:
+    """The accelerator, if there was one, and the processor."""
+    device, processor, cores = stint["device"], stint["processor"]["name"], stint["processor"]["cores"]
+    accelerator = f"{device['count']} × {device['kind']}, " if device["platform"] != "cpu" else ""
+    return f"{accelerator}{processor}, {cores} core{'s' if cores != 1 else ''}"
+
+
 def about(manifest: dict) -> str:
-    """The machine and the versions in one phrase."""
-    versions, device, processor = manifest["versions"], manifest["device"], manifest["processor"]
-    where = device["kind"] if device["platform"] != "cpu" else f"{processor['name']}, {processor['cores']} cores"
-    return f"on {where}, with jax {versions['jax']} and Python {versions['python']}, started {manifest['started']}"
+    """The machines and the versions in one phrase."""
+    versions = in_turn(
+        manifest, lambda stint: f"jax {stint['versions']['jax']} and Python {stint['versions']['python']}"
+    )
+    return f"on {in_turn(manifest, machine)}, with {versions}, started {manifest['started']}"
 
 
 def remarks(results: Results, dataset: str) -> str:
