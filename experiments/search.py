@@ -13,7 +13,7 @@ factor for each task (lines 361-368). So does this, with the decay and the initi
 Every trial runs with `--seeds` seeds and counts by its mean validation accuracy, a diverged seed counting
 as chance. The test split takes no part. All runs of a rung are one compiled program.
 
-    python experiments/search.py --dataset=cifar10,mnist,fashion_mnist --out_dir=results/search   # 90 minutes, 2 cores
+    python experiments/search.py --dataset=cifar10,mnist,fashion_mnist --out_dir=results/search   # 2 to 3 hours
     cp results/search/configs/* experiments/configs/
 
 Leaves in `--out_dir`: manifest.json, metrics.jsonl (a row for each trial, rung and seed), configs/*.cfg,

@@ -2,6 +2,7 @@
 
 import collections
 import pathlib
+import textwrap
 
 import numpy as np
 from rich.console import Console
@@ -119,8 +120,8 @@ def _of(stage: dict) -> str:
     epochs = stage["epochs"] if isinstance(stage["epochs"], list) else [stage["epochs"]]
     images = stage.get("images", [None] * len(epochs))
     images = images if isinstance(images, list) else [images]
-    each = [f"{e} epochs" if n is None else f"{n} images x {e} epochs" for n, e in zip(images, epochs, strict=True)]
-    return ", ".join(each)
+    lengths = [f"{e} epoch{'s' if e != 1 else ''}" for e in epochs]
+    return ", ".join(e if n is None else f"{n} images x {e}" for n, e in zip(images, lengths, strict=True))
 
 
 def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
@@ -144,16 +145,16 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     for line, panels in zip(axes, maps, strict=False):
         for axis, (rule, name, label) in zip(line, panels, strict=False):
             points = _map(axis, [e for e in first if e["rule"] == rule], name, (min(scores), max(scores)))
-            axis.set(title=f"{results.title(rule)}: {datasets[0]}", ylabel=label)
+            axis.set(title=textwrap.fill(results.title(rule), 22), ylabel=label)
     figure.colorbar(
         points,
         ax=axes[: len(maps)],
-        label="mean validation accuracy (%), diverged at chance\n× all seeds diverged, ○ some",
+        label=f"{datasets[0]}: mean validation\naccuracy (%), diverged at chance\n× all seeds diverged, ○ some",
     )
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
         for axis, rule in zip(line, rules, strict=False):
             _factors(axis, [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule)])
-            axis.set_title(results.title(rule))
+            axis.set_title(textwrap.fill(results.title(rule), 22))
         line[0].set_ylabel(f"{dataset}\nvalidation accuracy (%)")
     handles, labels = axes[len(maps), 0].get_legend_handles_labels()
     title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"
