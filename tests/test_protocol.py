@@ -71,6 +71,16 @@ def test_the_page_says_last_and_best_and_the_verdict_is_of_the_last(tmp_path):
     assert (tmp_path / "protocol.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(
+    "kp, outcome",
+    [([(50.0,)] * 3, "holds"), ([(53.0,)] * 3, "does not hold"), ([(50.0,), (54.0,), (52.0,)], "undecided")],
+)
+def test_sam_is_above_the_other_rules_only_where_it_is_above_each(kp, outcome):
+    below = {"sam": [(52.0,), (52.1,), (52.2,)], "fa": [(48.0,), (48.2,), (48.1,)], "wm": [(49.0,), (49.1,), (49.2,)]}
+    assert protocol.rivals(results({**below, "kp": kp}), "cifar10").outcome == outcome
+    assert protocol.rivals(results(below), "cifar10") is None
+
+
 def angles(revised, plain):
     """Results of one last epoch: v_angle by seed, of two hidden layers."""
     found = results({protocol.SAM2026: [(50,)] * 3, protocol.SAM: [(50,)] * 3})
