@@ -1,5 +1,6 @@
 """The search as a user runs it: what it leaves, that it goes on where it was, and that the test split has no part."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -93,6 +94,20 @@ def test_a_search_is_not_continued_with_anything_else(searched, other):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("search.py: out_dir out holds")
     assert (cwd / "out" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_search_goes_on_once_its_winners_are_configs(tmp_path):
+    experiment = dataclasses.replace(search.EXPERIMENT, configs=tmp_path / "configs")
+    given = ["--dataset=digits", "--rules=sgd", "--train_images=32", "--batch_size=16", "--hidden_widths=5"]
+    few = ["--seeds=1", "--trials=2", "--rungs=1", "--factors=1", "--factor_rungs=1"]
+    argv = ["search.py", *given, *few, f"--out_dir={tmp_path / 'out'}"]
+    only = (*lab_search.READS, *(own.name for own in lab_search.FLAGS))
+    (tmp_path / "configs").mkdir()
+    folder = lab_search.run(experiment, flags.parse(experiment, argv, only=only))
+    before = (folder / "metrics.jsonl").read_bytes()
+    (tmp_path / "configs" / "digits_sgd.cfg").write_text("--rate_w=0.0123\n")
+    lab_search.run(experiment, flags.parse(experiment, argv, only=only))
+    assert (folder / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ Trials are dicts of numbers by name. A stage trains all of them with all seeds i
 Every trial counts by its seeds' mean in the data set's measure, a diverged seed at chance. The test split has no part.
 """
 
+import dataclasses
 import math
 import pathlib
 import time
@@ -172,6 +173,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
     """Searches every rule on every data set; returns the folder."""
     with flags.one_line_errors(f"{experiment.name}.py"):
         folder, own = options.folder(), options.own
+        options = dataclasses.replace(options, configs=False)  # where its own winners may lie
         stages = stages_of(own) | {"seeds": {"of each trial": options.seeds}}
         records.check(folder, "search", {})
         loaded = [flags.load(options, name) for name in options.dataset]
