@@ -21,7 +21,7 @@ from sam_jax.rules import RULES, compatibility_table
 DOCS = pathlib.Path(__file__).resolve().parent
 RESULTS = DOCS.parent / "results"
 PART = re.compile(r"<!-- computed -->\n(.*?)<!-- end -->\n", re.DOTALL)
-COMPARED = ("twelve_digits", "twelve_mnist", "table1")
+COMPARED = ("twelve_digits", "table1")
 table = functools.partial(grid, numbers=False)
 OWN_MEANINGS = {
     "mirror_noise_std": "σ, standard deviation of the noise",
