@@ -25,6 +25,7 @@ FLAGS = (
     "--factors=0.5,1",
     "--factor_rungs=2,3",
 )
+READS = (*lab_search.READS, *(own.name for own in lab_search.FLAGS))
 SMALL = ("--batch_size=10", "--hidden_widths=5,4", "--seeds=2")
 
 
@@ -101,12 +102,11 @@ def test_a_search_goes_on_once_its_winners_are_configs(tmp_path):
     given = ["--dataset=digits", "--rules=sgd", "--train_images=32", "--batch_size=16", "--hidden_widths=5"]
     few = ["--seeds=1", "--trials=2", "--rungs=1", "--factors=1", "--factor_rungs=1"]
     argv = ["search.py", *given, *few, f"--out_dir={tmp_path / 'out'}"]
-    only = (*lab_search.READS, *(own.name for own in lab_search.FLAGS))
     (tmp_path / "configs").mkdir()
-    folder = lab_search.run(experiment, flags.parse(experiment, argv, only=only))
+    folder = lab_search.run(experiment, flags.parse(experiment, argv, only=READS))
     before = (folder / "metrics.jsonl").read_bytes()
     (tmp_path / "configs" / "digits_sgd.cfg").write_text("--rate_w=0.0123\n")
-    lab_search.run(experiment, flags.parse(experiment, argv, only=only))
+    lab_search.run(experiment, flags.parse(experiment, argv, only=READS))
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
@@ -116,13 +116,12 @@ def test_a_search_goes_on_once_its_winners_are_configs(tmp_path):
 def test_a_flag_that_it_does_not_read_is_refused(flag, tmp_path):
     argv = ["search.py", flag, f"--out_dir={tmp_path / 'out'}"]
     with pytest.raises(ValueError, match=f"{flag.partition('=')[0]} is not read by search: leave it out"):
-        flags.parse(search.EXPERIMENT, argv, only=(*lab_search.READS, *(own.name for own in lab_search.FLAGS)))
+        flags.parse(search.EXPERIMENT, argv, only=READS)
     assert not list(tmp_path.iterdir())
 
 
 def test_help_has_no_flag_that_is_not_read(capsys):
-    only = (*lab_search.READS, *(own.name for own in lab_search.FLAGS))
-    assert flags.parse(search.EXPERIMENT, ["search.py", "--help"], only=only) is None
+    assert flags.parse(search.EXPERIMENT, ["search.py", "--help"], only=READS) is None
     shown = capsys.readouterr().out
     assert "--trials=" in shown and "--dataset=" in shown and "--help" in shown
     assert "--epochs=" not in shown and "--tune" not in shown and "--rate_w" not in shown

@@ -129,6 +129,7 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     from matplotlib.figure import Figure
 
     rules = list(dict.fromkeys(entry["rule"] for entry in found))
+    titles = {rule: textwrap.fill(results.title(rule), 22) for rule in rules}
     datasets = list(dict.fromkeys(entry["dataset"] for entry in found))
     first = [e for e in found if e["dataset"] == datasets[0] and e["stage"] == "rung 0"]
     maps = [[(rule, "decay", r"$\gamma$") for rule in rules]]
@@ -145,7 +146,7 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     for line, panels in zip(axes, maps, strict=False):
         for axis, (rule, name, label) in zip(line, panels, strict=False):
             points = _map(axis, [e for e in first if e["rule"] == rule], name, (min(scores), max(scores)))
-            axis.set(title=textwrap.fill(results.title(rule), 22), ylabel=label)
+            axis.set(title=titles[rule], ylabel=label)
     figure.colorbar(
         points,
         ax=axes[: len(maps)],
@@ -154,7 +155,7 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
         for axis, rule in zip(line, rules, strict=False):
             _factors(axis, [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule)])
-            axis.set_title(textwrap.fill(results.title(rule), 22))
+            axis.set_title(titles[rule])
         line[0].set_ylabel(f"{dataset}\nvalidation accuracy (%)")
     handles, labels = axes[len(maps), 0].get_legend_handles_labels()
     title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"
