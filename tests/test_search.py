@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import commands
 import numpy as np
@@ -13,9 +14,10 @@ import sam_jax as sj
 from sam_jax import footprint, inputs, training
 from sam_jax.data import datasets
 from sam_jax.experiments import search
-from sam_jax.lab import arms, flags, interruption
+from sam_jax.lab import arms, flags, interruption, search_report
 from sam_jax.lab import search as lab_search
 from sam_jax.lab import trials as lab_trials
+from sam_jax.lab.results import Results
 
 SEARCH = pathlib.Path(__file__).parent.parent / "experiments" / "search.py"
 FLAGS = (
@@ -70,6 +72,19 @@ def test_the_winners_are_flagfiles_of_the_best_trial_of_the_last_factors(searche
     best = next(r["numbers"] for r in tried if r["trial"] == int(np.argmax(means)))
     lines = (cwd / "out" / "configs" / "two_sam.cfg").read_text().splitlines()
     assert {line for line in lines if not line.startswith("#")} == {f"--{k}={v:g}" for k, v in best.items()}
+
+
+@pytest.mark.parametrize("lacks", [("two", "sgd"), ("two", "sam"), ("one", "sgd")], ids=" ".join)
+def test_a_rule_that_was_not_searched_on_a_set_has_no_panel_there(searched, tmp_path, lacks):
+    """As where one folder's search went on with more sets for some of its rules."""
+    cwd, _ = searched
+    shutil.copy(cwd / "out" / "manifest.json", tmp_path)
+    left = [json.dumps(row) for row in rows(cwd) if (row["dataset"], row["arm"]) != lacks]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(left) + "\n")
+    search_report.make(Results.read(tmp_path))
+    assert (tmp_path / "stability.png").is_file()
+    assert not (tmp_path / "configs" / f"{lacks[0]}_{lacks[1]}.cfg").exists()
+    assert len([*(tmp_path / "configs").iterdir()]) == 3
 
 
 @pytest.mark.slow

@@ -132,11 +132,12 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     titles = {rule: textwrap.fill(results.title(rule), 22) for rule in rules}
     datasets = list(dict.fromkeys(entry["dataset"] for entry in found))
     first = [e for e in found if e["dataset"] == datasets[0] and e["stage"] == "rung 0"]
-    maps = [[(rule, "decay", r"$\gamma$") for rule in rules]]
-    if "sam" in rules:
+    sampled = list(dict.fromkeys(e["rule"] for e in first))  # the others were searched on another set first
+    maps = [[(rule, "decay", r"$\gamma$") for rule in sampled]]
+    if "sam" in sampled:
         others = (("rate_w_bar", r"$\eta_{\bar W}$"), ("rate_v", r"$\eta_V$"), ("rate_v_bar", r"$\eta_{\bar V}$"))
         maps.append([("sam", *other) for other in others])
-    columns = max(map(len, maps))
+    columns = max(len(rules), *map(len, maps))
     figure = Figure(figsize=(3.0 * columns + 1.2, 2.9 * (len(maps) + len(datasets))), layout="constrained")
     axes = figure.subplots(len(maps) + len(datasets), columns, squeeze=False)
     for line in axes:
@@ -153,11 +154,14 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
         label=f"{datasets[0]}: mean validation\naccuracy (%), diverged at chance\n× all seeds diverged, ○ some",
     )
     for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
+        here = [e for e in found if e["dataset"] == dataset and e["stage"].startswith("factor")]
         for axis, rule in zip(line, rules, strict=False):
-            _factors(axis, [e for e in found if (e["dataset"], e["rule"]) == (dataset, rule)])
-            axis.set_title(titles[rule])
-        line[0].set_ylabel(f"{dataset}\nvalidation accuracy (%)")
-    handles, labels = axes[len(maps), 0].get_legend_handles_labels()
+            if tried := [e for e in here if e["rule"] == rule]:
+                _factors(axis, tried)
+                axis.set_title(titles[rule])
+        shown = next(axis for axis in line if axis.get_visible())
+        shown.set_ylabel(f"{dataset}\nvalidation accuracy (%)")
+    handles, labels = shown.get_legend_handles_labels()
     title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"
     figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=100)
@@ -180,10 +184,9 @@ def _map(axis, tried, name, limits):
     return points
 
 
-def _factors(axis, entries):
+def _factors(axis, tried):
     """Accuracy of every seed over the rate of W, and the mean, which leaves the view where seeds are lost."""
     axis.set_visible(True)
-    tried = [e for e in entries if e["stage"].startswith("factor")]
     for level, stage in enumerate(dict.fromkeys(e["stage"] for e in tried)):
         colour = ("#56B4E9", "#0072B2", "#D55E00", "#CC79A7")[level % 4]
         trials = sorted((e for e in tried if e["stage"] == stage), key=lambda e: e["numbers"]["rate_w"])
