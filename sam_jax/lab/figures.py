@@ -193,4 +193,4 @@ def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("tes
     for axis, split in zip(axes[:, 0], splits, strict=True):
         axis.set_ylabel(f"{split} accuracy (%)")
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)

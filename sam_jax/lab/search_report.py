@@ -164,7 +164,7 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
     handles, labels = shown.get_legend_handles_labels()
     title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"
     figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=80)
 
 
 def _map(axis, tried, name, limits):

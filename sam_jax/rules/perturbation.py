@@ -7,7 +7,8 @@ sign turned. The difference of the two losses, one number for each example, cred
                                                      linear network)
 
 (Widrow and Lehr 1990; Werfel, Xie and Seung 2003). It is the baseline that vectorized errors are measured
-against: unbiased, local, and the noisier the more neurons share the number.
+against: unbiased, local, and the noisier the more neurons share the number. Its numbers are the search's
+(results/search_other_rules) for MNIST: at CIFAR-10's, a fifth of them, small data sets are not learned.
 """
 
 import jax
@@ -52,7 +53,7 @@ node_perturbation = Rule(
         "gated": (),
         "feedback_weights": "tied",
     },
-    numbers={"rate_w": 0.01, "decay": 0.0, "scale_w": 1.0},
+    numbers={"rate_w": 0.00905, "decay": 8.61e-6, "scale_w": 1.1},
     space={"rate_w": (3e-4, 0.05), "decay/rate_w": (1e-5, 3e-3), "scale_w": (0.4, 1.2)},
     feedback=perturb,
     source="Widrow and Lehr 1990; Werfel, Xie and Seung 2003",
