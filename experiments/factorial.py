@@ -31,6 +31,16 @@ CHOICES = {
     "V": {"one": "V = V̄ = I", "aligned": "V̄ = Vᵀ at first", "random": "V, V̄ random"},
 }
 CELLS = tuple(itertools.product(*CHOICES.values()))
+# From backprop to SAM by one change at a time, and by way of Kolen-Pollack.
+WAYS = (
+    (
+        ("gate", "tied", "one"),
+        ("identity", "tied", "one"),
+        ("identity", "plastic", "one"),
+        ("identity", "plastic", "random"),
+    ),
+    (("gate", "tied", "one"), ("gate", "plastic", "one"), ("identity", "plastic", "one")),
+)
 NUMBERS = {"rate_w": 0.1, "rate_w_bar": 0.1, "rate_v": 0.03, "rate_v_bar": 0.03, "decay": 3e-5}
 SCALES = {"scale_w": 0.7, "scale_w_bar": 0.6, "scale_v": 0.5, "scale_v_bar": 0.5}
 
@@ -40,6 +50,10 @@ def aligned_init(circuit, key, numbers):
     state = dynamics.init(circuit, key, numbers)
     v = tuple(jnp.linalg.qr(matrix)[0] for matrix in state.synapses.v)
     return state._replace(synapses=state.synapses._replace(v=v, v_bar=tuple(matrix.T for matrix in v)))
+
+
+def title_of(cell):
+    return ", ".join(levels[level] for levels, level in zip(CHOICES.values(), cell, strict=True))
 
 
 def rule_of(cell):
@@ -55,9 +69,8 @@ def rule_of(cell):
     stored = ("w", *(() if w_bar == "tied" else ("w_bar",)), *(() if v == "one" else ("v", "v_bar")))
     numbers = {f"rate_{p}": NUMBERS[f"rate_{p}"] for p in plastic} | {"decay": NUMBERS["decay"]}
     numbers |= {f"scale_{p}": SCALES[f"scale_{p}"] for p in stored}
-    title = ", ".join(levels[level] for levels, level in zip(CHOICES.values(), cell, strict=True))
     how = {"init": aligned_init} if v == "aligned" else {}
-    return sam.replace(name="_".join(cell), title=title, circuit=circuit, numbers=numbers, space={}, **how)
+    return sam.replace(name="_".join(cell), title=title_of(cell), circuit=circuit, numbers=numbers, space={}, **how)
 
 
 RULES = {rule.name: rule for rule in map(rule_of, CELLS)}
@@ -115,10 +128,24 @@ def effects(results, dataset):
     return found
 
 
+def steps(results, dataset):
+    """[(before, after, Paired)] of the cells on the ways from backprop to SAM, in words."""
+    values, found = by_seed(results, dataset), []
+    for before, after in (step for way in WAYS for step in itertools.pairwise(way)):
+        if before in values and after in values:
+            found.append((*map(title_of, (before, after)), statistics.paired(values[after], values[before])))
+    return found
+
+
 def text(results, dataset):
     rows = [[words, statistics.describe(paired)] for words, paired in effects(results, dataset).items()]
     header = ("change from backprop's level; × is what two do beyond their sum", "of test accuracy")
-    return f"### {results.setting(dataset)}\n\n{tables.grid(header, rows, numbers=False)}"
+    ways = [[before, after, statistics.describe(paired)] for before, after, paired in steps(results, dataset)]
+    return (
+        f"### {results.setting(dataset)}\n\n{tables.grid(header, rows, numbers=False)}\n"
+        "From backprop to SAM by one change at a time, and by way of Kolen–Pollack:\n\n"
+        f"{tables.grid(('from', 'to', 'of test accuracy'), ways, numbers=False)}"
+    )
 
 
 def draw(path, results, dataset):
@@ -155,7 +182,7 @@ def draw(path, results, dataset):
     for axis in (left, right):
         figures.plain(axis)
     figure.suptitle(results.setting(dataset), fontsize=10)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)
 
 
 def make(results):

@@ -109,7 +109,7 @@ def draw(path, results):
                 left.axhline(published[arm], color=LOOKS[arm]["color"], linewidth=0.8, alpha=0.6, label=name)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)
 
 
 def judge(results, dataset):

@@ -43,4 +43,4 @@ def draw(path, tables: dict, note: str) -> None:
         axis.spines[:].set_visible(False)
         axis.set_title(title, loc="left", fontsize=10)
     figure.supxlabel(note, fontsize=8)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)

@@ -101,5 +101,9 @@ def test_it_runs_and_is_drawn(tmp_path):
     results = lab.Results.read(tmp_path / "out")
     assert results.arms("mine") == ["_".join(cell) for cell in factorial.CELLS]
     words = (tmp_path / "out" / "factorial.md").read_text(encoding="utf-8")
-    assert words.count("\n| ") == 2 + 5 + 8 and "| W̄ fixed × V, V̄ random |" in words
+    assert words.count("\n| ") == 2 + 5 + 8 + 2 + 5 and "| W̄ fixed × V, V̄ random |" in words
     assert (tmp_path / "out" / "factorial_mine.png").is_file()
+    a, b = (results.final("mine", f"{cell}_plastic_one") for cell in ("gate", "identity"))
+    mean = sum(b[seed] - a[seed] for seed in a) / len(a)
+    step = "| D_d = gate, W̄ plastic, V = V̄ = I | D_d = I, W̄ plastic, V = V̄ = I |"
+    assert f"{step} {mean:+.2f} points" in words
