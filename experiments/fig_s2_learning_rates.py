@@ -143,7 +143,7 @@ def draw(path, results, dataset):
         "Framed: the best. ✕n: n seeds diverged, counting as guesses",
         fontsize=10,
     )
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)
 
 
 def make(results):

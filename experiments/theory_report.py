@@ -148,4 +148,4 @@ def draw(path, results, dataset, curves):
     figure.legend(arms.values(), arms, loc="outside lower center", ncols=4, frameon=False, handlelength=4)
     descent.legend(frameon=False)
     figure.suptitle(f"{results.setting(dataset)}, means over layers and seeds; a dot is the end")
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110)
