@@ -100,13 +100,14 @@ def draw(path, results):
         looks = figures.looks(results, dataset, LOOKS)
         figures.accuracy(left, results, dataset, looks, "test")
         figures.accuracy(right, results, dataset, looks, "train")
-        left.set_title(results.setting(dataset), fontsize=10)
         right.set_title("the same runs on the images that they learn from", fontsize=10)
         published = results.manifest["data"][dataset]["published"].get("accuracy", {})
-        for arm in (SGD, SAM):
-            if arm in published:
-                name = f"the paper's {arm.upper()}, {published[arm]:.2f}"
-                left.axhline(published[arm], color=LOOKS[arm]["color"], linewidth=0.8, alpha=0.6, label=name)
+        theirs = {arm: published[arm] for arm in (SGD, SAM) if arm in published}
+        for arm, value in theirs.items():
+            name = f"the paper's {arm.upper()}, where it is in the panel"
+            left.axhline(value, color=LOOKS[arm]["color"], linewidth=0.8, alpha=0.6, label=name)
+        said = ", ".join(f"{arm.upper()} {value:.2f}" for arm, value in theirs.items())
+        left.set_title(results.setting(dataset) + (f"\nthe paper: {said}" if said else ""), fontsize=10)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
     figure.savefig(path, dpi=120)

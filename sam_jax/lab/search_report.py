@@ -162,7 +162,7 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
         shown = next(axis for axis in line if axis.get_visible())
         shown.set_ylabel(f"{dataset}\nvalidation accuracy (%)")
     handles, labels = shown.get_legend_handles_labels()
-    title = "dots: seeds; line: mean, diverged at chance; n lost: diverged seeds"
+    title = "dots: seeds; line: mean,\ndiverged at chance; n lost: diverged seeds"
     figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=80)
 
