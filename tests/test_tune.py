@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import time
@@ -146,9 +147,10 @@ def test_a_set_without_searched_numbers_says_so_and_names_tune():
     assert line.startswith("digits: no numbers were searched here for sgd, dfa") and "--tune" in line
     assert said("--tune") == said("--noconfigs") == []
     mnist = digits._replace(name="mnist")
-    options = flags.parse(table1.EXPERIMENT, ["table1.py", "--rules=sgd,dfa"])
+    own = pathlib.Path(__file__).parent.parent / "examples" / "own_gate.py"  # of which nothing is searched
+    options = flags.parse(table1.EXPERIMENT, ["table1.py", f"--rules=sgd,{own}:own_gate"])
     (line,) = unsearched(options, plan(table1.EXPERIMENT, options, mnist))
-    assert line.startswith("mnist: no numbers were searched here for dfa:")
+    assert line.startswith("mnist: no numbers were searched here for own_gate:")
 
 
 def test_tune_and_train_on_val_exclude_each_other():
