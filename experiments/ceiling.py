@@ -100,7 +100,7 @@ def draw(path, results):
     *_, (left, _, _) = figures.compared(figure, results, LOOKS, ordered=False)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -182,7 +182,7 @@ def draw(path, results, dataset):
     for axis in (left, right):
         figures.plain(axis)
     figure.suptitle(results.setting(dataset), fontsize=10)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

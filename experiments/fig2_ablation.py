@@ -84,7 +84,7 @@ def draw(path, results):
         handles, labels, title="plastic pathways: " + figures.label(LEGEND),
         loc="outside lower center", ncols=5, frameon=False, handlelength=3,
     )  # fmt: skip
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -18,7 +18,7 @@ import numpy as np
 
 from sam_jax import lab, probes
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import compare, statistics, tables
+from sam_jax.lab import compare, figures, statistics, tables
 from sam_jax.rules import RULES
 
 # With the usual scales eight layers learn nothing: signal and error fade on their way. He's scale for W and twice the
@@ -154,7 +154,7 @@ def draw(path, results, dataset):
         spectra.legend(frameon=False, fontsize=8)
     figure.colorbar(image, ax=axes[:, 1], label="entry / mean of the diagonal")
     figure.suptitle(f"{results.setting(dataset)}; matrices of one seed, curves mean ± sd over seeds")
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -131,7 +131,7 @@ def draw(path, results, dataset):
         figure.axes[0].plot(*zip(*PAPER.items(), strict=True), "x", color="#555555", label="the paper, medians")
     figure.axes[0].legend(frameon=False)
     figure.suptitle(f"{results.setting(dataset)}: mean ± sd over seeds", fontsize=10)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -133,7 +133,7 @@ def draw(path, results, dataset):
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def verdict(results, dataset, activation):

@@ -19,7 +19,7 @@ import numpy as np
 
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import compare, flags, statistics, tables
+from sam_jax.lab import compare, figures, flags, statistics, tables
 from sam_jax.lab.arms import nothing
 from sam_jax.rules import RULES
 
@@ -143,7 +143,7 @@ def draw(path, results, dataset):
         "Framed: the best. ✕n: n seeds diverged, counting as guesses",
         fontsize=10,
     )
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -158,7 +158,7 @@ def draw(path, results, dataset):
         figures.plain(axis)
     figure.axes[0].legend(frameon=False, fontsize=9)
     figure.suptitle(f"{results.setting(dataset)}\nSpearman's rank correlation {correlation(found)}", fontsize=10)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -90,7 +90,7 @@ def draw(path, results, dataset):
     figure.legend(handles, labels, title="on the right", loc="outside lower center", ncols=5, frameon=False)
     figures.plain(right)
     figure.suptitle(results.setting(dataset, but=(LONG,)), fontsize=10)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -106,7 +106,7 @@ def draw(path, results, dataset):
         figures.plain(axis)
         axis.legend(frameon=False, fontsize=8)
     figure.suptitle(results.setting(dataset))
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -145,7 +145,7 @@ def draw(path, results, dataset):
         axis.set_title(f"pathway {DONE[kind]} (at the triangle)")
         axis.legend(frameon=False, loc="lower right", fontsize=9, handlelength=3)
     figure.suptitle(f"{results.setting(dataset)}, mean ± sd", fontsize=10)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -110,7 +110,7 @@ def draw(path, results):
         left.set_title(results.setting(dataset) + (f"\nthe paper: {said}" if said else ""), fontsize=10)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def judge(results, dataset):

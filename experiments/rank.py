@@ -109,7 +109,7 @@ def draw(path, results):
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(f"{results.setting(names[0])}: mean ± sd over seeds" if len(names) == 1 else "SAM's V as it decays")
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

@@ -59,7 +59,7 @@ def draw(path, results):
     figure.legend(
         handles, labels, title="error sent to the hidden layers", loc="outside lower center", ncols=3, frameon=False
     )
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):

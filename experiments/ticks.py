@@ -2,6 +2,8 @@
 
 import math
 
+from sam_jax.lab import figures
+
 MARKS = {True: "✓", False: "✗", None: "?"}
 COLOURS = {True: "#009E73", False: "#E8E8E8", None: "#E69F00"}
 
@@ -43,4 +45,4 @@ def draw(path, tables: dict, note: str) -> None:
         axis.spines[:].set_visible(False)
         axis.set_title(title, loc="left", fontsize=10)
     figure.supxlabel(note, fontsize=8)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)

@@ -140,7 +140,7 @@ def draw(path, results):
     for axis, title, place in ((left, "variants", "lower left"), (right, "reductions", "lower right")):
         handles, labels = axis.get_legend_handles_labels()
         figure.legend(handles, labels, title=title, loc=f"outside {place}", ncols=3, frameon=False)
-    figure.savefig(path, dpi=120)
+    figures.save(figure, path)
 
 
 def make(results):
