@@ -5,8 +5,9 @@ comes about (Wᵀ; plastic; fixed), and what V and V̄ are (I; V orthogonal and 
 Backprop is (gate, Wᵀ, I), Kolen-Pollack (gate, plastic, I), Feedback Alignment (gate, fixed, I), SAM (I, plastic,
 random).
 
-    python experiments/factorial.py                         # cifar10, 18 cells: three hours on two cores
-    python experiments/factorial.py --remake=runs/FOLDER    # its tables and figure again
+    python experiments/factorial.py                                # cifar10, 18 cells: one to three hours on two cores
+    python experiments/factorial.py --train_images=20000           # the stored table: half an hour on one fast core
+    python experiments/factorial.py --remake=runs/FOLDER           # its tables and figure again
 
 --tune, which is on, chooses each cell's overall factor of rates and decay by validation accuracy. An effect is a mean
 over the cells of the other choices, paired by seed; an interaction is what two changes do together beyond the sum. Not

@@ -78,14 +78,14 @@ def text(results, dataset) -> str:
 def draw(path, results, dataset):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     looks = figures.looks(results, dataset, {})
     for arm in has(results, dataset, COSINE):
         name = figures.label(results.title(arm)) + results.lost(dataset, arm)
         figures.band(left, results.of(dataset, arm), of_layers(COSINE), label=name, **looks[arm])
     for arm in has(results, dataset, THEOREM):
-        look = {"color": "#56B4E9", "linestyle": (0, (1, 1)), "label": f"{results.title(arm)}, with H × the gradient's"}
+        look = {**looks[arm], "linestyle": (0, (1, 1)), "label": f"{results.title(arm)}, with H × the gradient's"}
         figures.band(left, results.of(dataset, arm), of_layers(THEOREM), **look)
     left.axhline(ERRATUM, color="#888888", linestyle=":", label="the authors' erratum on SAM: about 0.8")
     left.set(xlabel="epoch", ylabel="cosine of ΔW with the gradient's step", title="mean of the hidden layers")
@@ -104,7 +104,8 @@ def draw(path, results, dataset):
     right.set(title="SAM: misfit of Theorem 3's premise", ylim=(0, None))
     for axis in (left, right):
         figures.plain(axis)
-        axis.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     figure.suptitle(results.setting(dataset))
     figures.save(figure, path)
 
