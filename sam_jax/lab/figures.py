@@ -133,7 +133,8 @@ def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split
         last = max(end for end, *_ in drawn)
         _, low, high = zip(*(one for one in drawn if one[0] == last), strict=True)
         bottom = max(0.0, 5 * np.floor((min(low) - 1) / 5))
-        axis.set_ylim(bottom, max(high) + 0.04 * (max(high) - bottom) + 0.1)
+        highest = min(100.0, max(high))  # a band may end above
+        axis.set_ylim(bottom, highest + 0.04 * (highest - bottom) + 0.1)
     axis.set(xlabel="epoch", ylabel=f"{split} accuracy (%)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     plain(axis)
