@@ -103,9 +103,14 @@ def runs() -> list[pathlib.Path]:
 
 
 def command(folder: pathlib.Path) -> str:
-    """What was typed, without its folders."""
-    said = read(folder).manifest["command"]
-    return re.sub(r" --(data_dir|out_dir|remake)=\S+", "", said)
+    """What was typed, without its folders; of several commands the first, and what flags the last had otherwise."""
+    manifest = read(folder).manifest
+    stints = [
+        re.sub(r" --(data_dir|out_dir|remake)=\S+", "", one["command"])
+        for one in (manifest, *manifest.get("continued", []))
+    ]
+    other = [word for word in stints[-1].split() if word not in stints[0].split()]
+    return f"`{stints[0]}`" + (f", at last with `{' '.join(other)}`" if other else "")
 
 
 def training_time(folder: pathlib.Path) -> str:
@@ -120,7 +125,7 @@ def stored() -> str:
     for folder in sorted(path.parent for path in RESULTS.glob("*/manifest.json")):
         page = "search.md" if folder not in runs() else "table.md"
         link = f"[`{folder.name}`](../results/{folder.name}/{page})"
-        rows.append([link, f"`{command(folder)}`", training_time(folder)])
+        rows.append([link, command(folder), training_time(folder)])
     return table(["folder of results/", "command", "training, min:s"], rows)
 
 
