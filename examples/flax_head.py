@@ -64,9 +64,9 @@ def compare(seed: int = 0, epochs: int = 20) -> dict[str, float]:
     dataset = sj.load("digits")
     net = sj.train(sj.sam, WIDTHS, dataset, seeds=[seed], epochs=epochs, batch_size=64)
     learned = jax.tree.map(lambda matrices: jnp.asarray(matrices[0]), net.synapses)
-    untrained = sj.init(net.circuit, jax.random.key(seed), net.rule.settle()).synapses
-
     data = sj.inputs.place(dataset)
+    nothing = sj.train(sj.sam, WIDTHS, dataset, seeds=[seed], epochs=0, batch_size=64)  # the same draw
+    untrained = jax.tree.map(lambda matrices: jnp.asarray(matrices[0]), nothing.synapses)
     (train, labels), (test, test_labels) = data.splits["train"], data.splits["test"]
     head = Head(WIDTHS[-1])
 

@@ -97,9 +97,8 @@ def draw(path, results):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 0.7 + 3.6 * len(results.datasets)), layout="constrained")
-    *_, (left, _, _) = figures.compared(figure, results, LOOKS, ordered=False)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
+    lefts = [left for left, _, _ in figures.compared(figure, results, LOOKS, ordered=False)]
+    figures.legend(figure, lefts, ncols=3, handlelength=3)
     figures.save(figure, path)
 
 

@@ -78,12 +78,8 @@ def draw(path, results):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 0.9 + 4.6 * len(results.datasets)), layout="constrained")
-    figures.compared(figure, results, LOOKS, paper=PAPER)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, title="plastic pathways: " + figures.label(LEGEND),
-        loc="outside lower center", ncols=5, frameon=False, handlelength=3,
-    )  # fmt: skip
+    lefts = [left for left, _, _ in figures.compared(figure, results, LOOKS, paper=PAPER)]
+    figures.legend(figure, lefts, title="plastic pathways: " + figures.label(LEGEND), ncols=5, handlelength=3)
     figures.save(figure, path)
 
 

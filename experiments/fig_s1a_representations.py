@@ -154,7 +154,7 @@ def draw(path, results, dataset):
         spectra.legend(frameon=False, fontsize=8)
     figure.colorbar(image, ax=axes[:, 1], label="entry / mean of the diagonal")
     figure.suptitle(f"{results.setting(dataset)}; matrices of one seed, curves mean ± sd over seeds")
-    figures.save(figure, path)
+    figures.save(figure, path, shades=True)
 
 
 def make(results):

@@ -31,6 +31,11 @@ BATCH = 1000  # images of the fixed batch
 PAPER = {0: 2.5e-3, 12: 1.2e-3, 24: 6e-4, 36: 3.5e-4, 48: 2.5e-4}  # Fig. S1b's medians by epoch, read off
 
 
+def check(options):
+    if options.schedule == "constant" and options.own.constant_factor != FLAGS[0].default:
+        raise ValueError("--constant_factor is for the arm beside a cosine: give --rate_factor, or another --schedule")
+
+
 def arms(options, dataset):
     if options.schedule == "constant":  # as in the authors' recipe: the rates are those of the run
         return {CONSTANT: lab.Arm("sam")}
@@ -148,7 +153,9 @@ def make(results):
 
 
 DEFAULTS = {"dataset": ["cifar10"], "epochs": 20}
-EXPERIMENT = paper.experiment("fig_s1b_stationarity", __doc__, arms, make, probe=probe, defaults=DEFAULTS, flags=FLAGS)
+EXPERIMENT = paper.experiment(
+    "fig_s1b_stationarity", __doc__, arms, make, probe=probe, defaults=DEFAULTS, flags=FLAGS, check=check
+)
 
 if __name__ == "__main__":
     lab.main(EXPERIMENT)

@@ -164,7 +164,14 @@ def make(results):
 
 DEFAULTS = {"dataset": ["cifar10"], "seeds": 3}
 EXPERIMENT = paper.experiment(
-    "fig_s1d_overparametrization", __doc__, arms, make, probe=nothing, defaults=DEFAULTS, flags=FLAGS
+    "fig_s1d_overparametrization",
+    __doc__,
+    arms,
+    make,
+    probe=nothing,
+    defaults=DEFAULTS,
+    flags=FLAGS,
+    sets=("activation", "downstream_widths"),
 )
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def draw(path, results, dataset):
         "Framed: the best. ✕n: n seeds diverged, counting as guesses",
         fontsize=10,
     )
-    figures.save(figure, path)
+    figures.save(figure, path, shades=True)
 
 
 def make(results):
@@ -169,6 +169,7 @@ EXPERIMENT = paper.experiment(
     probe=nothing,
     defaults=DEFAULTS,
     flags=RATIOS,
+    sets=("rate_w_bar", "rate_v", "rate_v_bar", "evaluate_every"),
     check=flags.need_validation,
 )
 

@@ -18,7 +18,7 @@ import numpy as np
 from sam_jax import interventions, lab, probes
 from sam_jax.circuit import SYMBOLS
 from sam_jax.experiments import paper, verdicts
-from sam_jax.lab import compare, figures, statistics, tables
+from sam_jax.lab import compare, figures, flags, statistics, tables
 
 DONE = {"freeze": "frozen", "lesion": "silenced"}
 INTACT = "intact"
@@ -48,6 +48,7 @@ def asked(options):
 
 
 def check(options):
+    flags.need_hidden(options)
     for begun in asked(options):
         for kind, pathway, epoch in begun:
             if epoch >= options.epochs:
@@ -132,8 +133,10 @@ def draw(path, results, dataset):
             if not begun or begun[0].kind == kinds[column]:
                 pathway = begun[0].pathway if begun else INTACT
                 dashes = "-" if begun and begun[0].epoch == 0 else DASHES[pathway]
-                name = figures.label(arm) + results.lost(dataset, arm)
-                look = {"color": COLOURS[pathway], "linestyle": dashes, "label": name}
+                look = {"color": COLOURS[pathway], "linestyle": dashes}
+                if len(begun) > 1:  # several at once: none of the pathways' own looks
+                    look = figures.style("", list(done).index(arm))
+                look["label"] = figures.label(arm) + results.lost(dataset, arm)
                 epochs, *_ = figures.band(axis, results.of(dataset, arm), over_layers(measure, factor), **look)
                 at = [epochs.index(i.epoch) for i in begun if i.epoch in epochs]
                 axis.lines[-1].set(marker="v" if at else "", markevery=at, markersize=8)

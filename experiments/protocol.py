@@ -38,9 +38,13 @@ LOOKS = {
 
 def arms(options, dataset):
     revised = flags.read_config(paper.CONFIGS / "recipes", "authors2026", RULES["sam"])
-    found = {SGD: lab.Arm("sgd", "SGD, no decay"), SAM: lab.Arm("sam", f"SAM, {options.recipe or 'our numbers'}")}
+    decays = options.numbers_of(RULES["sgd"], dataset.name, {}).get("decay")
+    found = {SGD: lab.Arm("sgd", "SGD, its own decay" if decays else "SGD, no decay")}
+    found |= {SAM: lab.Arm("sam", f"SAM, {options.recipe or 'our numbers'}")}
     found |= {name: lab.Arm("sgd", numbers={"decay": RATE * decay}) for name, decay in DECAYED.items()}
-    return found | {SAM2026: lab.Arm("sam", numbers=revised, circuit={"gated": PATHWAYS})}
+    if options.recipe != "authors2026":
+        found |= {SAM2026: lab.Arm("sam", numbers=revised, circuit={"gated": PATHWAYS})}
+    return found
 
 
 def best(results, dataset, arm):
@@ -96,7 +100,8 @@ def draw(path, results):
 
     names = results.datasets
     figure = Figure(figsize=(11, 1.2 + 3.8 * len(names)), layout="constrained")
-    for (left, right), dataset in zip(figure.subplots(len(names), 2, squeeze=False), names, strict=True):
+    axes = figure.subplots(len(names), 2, squeeze=False)
+    for (left, right), dataset in zip(axes, names, strict=True):
         looks = figures.looks(results, dataset, LOOKS)
         figures.accuracy(left, results, dataset, looks, "test")
         figures.accuracy(right, results, dataset, looks, "train")
@@ -108,15 +113,16 @@ def draw(path, results):
             left.axhline(value, color=LOOKS[arm]["color"], linewidth=0.8, alpha=0.6, label=name)
         said = ", ".join(f"{arm.upper()} {value:.2f}" for arm, value in theirs.items())
         left.set_title(results.setting(dataset) + (f"\nthe paper: {said}" if said else ""), fontsize=10)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, handlelength=3)
+    figures.legend(figure, axes[:, 0], ncols=3, handlelength=3)
     figures.save(figure, path)
 
 
 def judge(results, dataset):
     """The paper's claim, as the authors ran it."""
     finding = compare.above(results, dataset, [(SAM, SGD)])
-    says = "SAM at least as good as SGD, as the authors ran both (last epoch, SGD without decay)"
+    says = f"SAM at least as good as SGD, as the authors ran both (last epoch, {results.title(SGD)})"
+    if not results.manifest.get("flags", {}).get("recipe"):
+        says = f"SAM at least as good as SGD, at the last epoch of our numbers ({results.title(SGD)})"
     return verdicts.Verdict("table1", results.setting(dataset), says, *finding)
 
 

@@ -43,7 +43,7 @@ def arms(options, dataset):
 
 
 def probe(job, data, synapses):
-    """For every hidden layer's V, input side first; `decayed` is Σγ so far over the epochs so far."""
+    """For every hidden layer's V, input side first: its share beyond K - 1 dimensions, and its effective rank."""
     if not synapses.v:
         return {}
     spectra = [probes.spectrum(v) for v in synapses.v]
@@ -100,8 +100,9 @@ def draw(path, results):
                 continue
             look = figures.style("", place) | {"label": f"{arm} at the end", "marker": "."}
             figures.band(axis, rows, value, lambda row, decay=decay: decay * row["epoch"], **look)
-        classes = results.manifest["data"][dataset]["classes"]
-        axis.set(xlabel="Σγ so far", title=f"{dataset}, K = {classes}", ylim=(0, 1.02))
+        classes, lost = results.manifest["data"][dataset]["classes"], len(results.diverged_seeds(dataset))
+        title = f"{dataset}, K = {classes}" + (f" ({lost} diverged)" if lost else "")
+        axis.set(xlabel="Σγ so far", title=title, ylim=(0, 1.02))
         figures.plain(axis)
     for empty in list(axes)[len(names) :]:
         empty.set_axis_off()
@@ -122,9 +123,15 @@ DEFAULTS = {
     "dataset": ["mnist"], "train_images": 5000, "batch_size": 500, "hidden_widths": ["60", "60"], "epochs": 400,
     "evaluate_every": 20, "schedule": "constant", "warmup_epochs": 0.0, "seeds": 3,
 }  # fmt: skip
-EXPERIMENT = paper.experiment(
-    "rank", __doc__, arms, make, probe=probe, defaults=DEFAULTS, check=flags.need_nothing_given
-)
+SETS = ("schedule", "warmup_epochs", "decay_times_rate", "last_batch", "rate_factor")  # Σγ is that of the arm's name
+
+
+def check(options):
+    flags.need_nothing_given(options)
+    flags.need_hidden(options)
+
+
+EXPERIMENT = paper.experiment("rank", __doc__, arms, make, probe=probe, defaults=DEFAULTS, sets=SETS, check=check)
 
 if __name__ == "__main__":
     lab.main(EXPERIMENT)

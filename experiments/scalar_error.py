@@ -50,15 +50,13 @@ def draw(path, results):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 0.7 + 3.6 * len(results.datasets)), layout="constrained")
-    for left, right, dataset in figures.compared(figure, results, LOOKS, ordered=False):
+    panels = figures.compared(figure, results, LOOKS, ordered=False)
+    for left, right, dataset in panels:
         chance = results.chance(dataset, "accuracy")
         for span in (left.axhline, right.axvline):
             span(chance, color="#888888", linestyle=":", label="always the most frequent label")
         left.set_ylim(bottom=max(0, min(left.get_ylim()[0], chance - 3)))
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, title="error sent to the hidden layers", loc="outside lower center", ncols=3, frameon=False
-    )
+    figures.legend(figure, [left for left, _, _ in panels], title="error sent to the hidden layers", ncols=3)
     figures.save(figure, path)
 
 

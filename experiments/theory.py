@@ -30,13 +30,12 @@ NUMBERS = {"rate_w": 0.05, "rate_w_bar": 0.05, "rate_v": 0.05, "rate_v_bar": 0.0
 NUMBERS |= {"scale_w": 1.0, "scale_v": 1.0, "scale_v_bar": 1.0}
 PROTOCOL = {"schedule": "cosine", "warmup_epochs": 0.0, "decay_times_rate": False}
 DESCENTS = "proposition1.json"
+SETS = ("downstream_widths", "last_batch", "decay_times_rate", "schedule", "warmup_epochs")
 
 
 def check(options):
     flags.need_nothing_given(options)
-    for name, value in (("downstream_widths", ()), ("last_batch", False), ("decay_times_rate", False)):
-        if getattr(options, name) != value:
-            raise ValueError(f"--{name} is not read by theory.py: leave it out")
+    flags.need_hidden(options)
 
 
 def arms(options, dataset):
@@ -136,7 +135,15 @@ def make(results):
 
 SIZES = {"train_images": 5000, "hidden_widths": ["60", "60"], "batch_size": 500, "epochs": 400, "evaluate_every": 20}
 EXPERIMENT = paper.experiment(
-    "theory", __doc__, arms, make, probe=probe, defaults={"dataset": ["mnist"], **SIZES}, more=more, check=check
+    "theory",
+    __doc__,
+    arms,
+    make,
+    probe=probe,
+    defaults={"dataset": ["mnist"], **SIZES},
+    more=more,
+    sets=SETS,
+    check=check,
 )
 
 if __name__ == "__main__":

@@ -85,7 +85,10 @@ def judge(results, dataset, curves):
         + f". With {UNEQUAL}, V/η_V − V̄ᵀ/η_V̄ follows it to a relative {off(UNEQUAL, 'scaled_gap'):.1e}"
     )
     says = "With equal rates V − V̄ᵀ shrinks by 1 − γ a step"
-    found = [verdicts.Verdict("lemma1", setting, says, ours, "holds" if off(EQUAL, "gap") < 1e-3 else "does not hold")]
+    outcome = "holds" if off(EQUAL, "gap") < 1e-3 else "does not hold"
+    if max(layers(results, dataset, EQUAL, "gap")) == 0:  # all diverged before the first evaluation
+        outcome = "undecided"
+    found = [verdicts.Verdict("lemma1", setting, says, ours, outcome)]
     found += [theorem3(results, dataset, arm) for arm in ASSUMED]
     rises = {arm: sum(np.sum(np.diff(np.array(c, float)) > 0) for c in each) for arm, each in curves.items()}
     steps = sum(len(curve) - 1 for curve in curves[DEFINITE])
@@ -148,4 +151,4 @@ def draw(path, results, dataset, curves):
     figure.legend(arms.values(), arms, loc="outside lower center", ncols=4, frameon=False, handlelength=4)
     descent.legend(frameon=False)
     figure.suptitle(f"{results.setting(dataset)}, means over layers and seeds; a dot is the end")
-    figure.savefig(path, dpi=110)
+    figures.save(figure, path, dpi=110)

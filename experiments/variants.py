@@ -123,7 +123,8 @@ def draw(path, results):
 
     names = results.datasets
     figure = Figure(figsize=(16, 1.4 + 4.6 * len(names)), layout="constrained")
-    for (left, middle, right), dataset in zip(figure.subplots(len(names), 3, squeeze=False), names, strict=True):
+    axes = figure.subplots(len(names), 3, squeeze=False)
+    for (left, middle, right), dataset in zip(axes, names, strict=True):
         looks = {arm: LOOKS[name] for name, arm in chosen(results, dataset).items()}
         figures.accuracy(left, results, dataset, looks)
         figures.points(middle, results, dataset, looks, ordered=False)
@@ -137,9 +138,8 @@ def draw(path, results):
         apart = [compare.largest_difference(results, dataset, name, rival) for name, (rival, _) in REDUCTIONS.items()]
         known = "–" if None in apart else f"{max(apart):g}"
         right.set_title(f"SAM (thin) with a rival's settings and numbers\nlargest difference: {known}", fontsize=10)
-    for axis, title, place in ((left, "variants", "lower left"), (right, "reductions", "lower right")):
-        handles, labels = axis.get_legend_handles_labels()
-        figure.legend(handles, labels, title=title, loc=f"outside {place}", ncols=3, frameon=False)
+    for column, title, place in ((0, "variants", "lower left"), (2, "reductions", "lower right")):
+        figures.legend(figure, axes[:, column], title=title, loc=f"outside {place}", ncols=3)
     figures.save(figure, path)
 
 

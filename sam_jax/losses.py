@@ -55,10 +55,16 @@ def targets(y_hat, labels):
     return jax.nn.one_hot(labels, classes, dtype=y_hat.dtype)
 
 
+def _cross_entropy_error(y_hat, labels):
+    """Rows of labels need not sum to one: softmax is what F's normaliser contributes for each label of a row."""
+    rows = targets(y_hat, labels)
+    return rows - rows.sum(axis=1, keepdims=True) * jax.nn.softmax(y_hat)
+
+
 cross_entropy = Loss(
     "cross_entropy",
     value=lambda y_hat, labels: -jnp.sum(targets(y_hat, labels) * jax.nn.log_softmax(y_hat), axis=1),
-    error=lambda y_hat, labels: targets(y_hat, labels) - jax.nn.softmax(y_hat),
+    error=_cross_entropy_error,
     scores=jax.nn.softmax,
 )
 mse = Loss(

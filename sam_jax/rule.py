@@ -158,10 +158,17 @@ class Rule:
                 raise ValueError(
                     f"rule {self.name} ties {tied} to {base}: expected {base} among its numbers, and {tied} not"
                 )
+        if unknown := set(self.scaled) - {*known, *RATES, "decay"}:
+            raise ValueError(f"rule {self.name} scales {min(unknown)}, expected some of {', '.join(known)}")
+        drawn = {name for name in self.space if "/" not in name}
         for name, (low, high) in self.space.items():
-            for part in name.split("/"):
+            number, _, base = name.partition("/")
+            for part in filter(None, (number, base)):
                 if part not in known:
                     raise ValueError(f"rule {self.name} searches {part}, expected some of {', '.join(known)}")
+            if base and base not in drawn:
+                raise ValueError(f"rule {self.name} searches {name}, expected {base} before it in its space")
+            drawn.add(number)
             if not 0 < low < high:
                 raise ValueError(f"rule {self.name} searches {name} in ({low}, {high}), expected 0 < low < high")
 

@@ -152,6 +152,9 @@ def train(
             f"widths is {tuple(widths)}, expected {data.pixels} first and {data.classes} last: "
             f"the pixels and the classes of {data.name}"
         )
+    free = set(training.Protocol._fields) - {"rule", "circuit", "loss", "batch_size", "epochs", "optimizer"}
+    if unknown := set(protocol) - free:
+        raise ValueError(f"train takes no {min(unknown)!r}, expected some of {', '.join(sorted(free))}")
     settings = {} if activation is None else {"activation": activation}
     circuit = known(tuple(widths), tuple(downstream_widths), **settings)
     fixed = training.Protocol(known.functions, circuit, chosen, batch_size, epochs, optimizer=optimizer, **protocol)

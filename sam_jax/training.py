@@ -221,7 +221,8 @@ def train_epoch(
         *carry, loss = train_step(protocol, numbers, optimizer, *carry, x, train.labels[batch], key)
         return tuple(carry), (loss, watch(carry[0]))
 
-    carry = (run.synapses, run.memory, plasticity.carried_over(numbers, run.opt_state))
+    kept = plasticity.carried_over(numbers, run.opt_state) if protocol.optimizer is None else run.opt_state
+    carry = (run.synapses, run.memory, kept)
     carry, (batch_losses, watched) = jax.lax.scan(step, carry, (jnp.arange(1, steps + 1), batches))
     peak = batch_losses.max()
     if also:
@@ -453,7 +454,8 @@ def train(
     what is to be kept.
 
     Raises:
-      ValueError: the batch is larger than the training split, or an intervention does not fit the circuit.
+      ValueError: the batch is larger than the training split, there is no seed, or an intervention does not fit the
+        circuit.
 
     >>> import sam_jax as sj
     >>> data = sj.inputs.place(sj.load("digits"))
@@ -464,6 +466,8 @@ def train(
     1 (3,)
     2 (3,)
     """
+    if not len(seeds):
+        raise ValueError("seeds is empty, expected a seed for each run, as in seeds=[0, 1, 2]")
     examples = len(data.splits["train"].images)
     if protocol.batch_size > examples:
         raise ValueError(f"batch_size is {protocol.batch_size}, expected at most the {examples} training images")

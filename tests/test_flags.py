@@ -1,6 +1,7 @@
 """What the experiments' flags and configs mean: each reaches the number that it names, and no other."""
 
 import dataclasses
+import importlib
 import pathlib
 
 import numpy as np
@@ -344,3 +345,40 @@ def test_a_rule_of_ones_own_has_flags_of_its_numbers(tmp_path):
     assert found.numbers_of(mine, "digits", {})["trace"] == 0.5 and "trace" not in found.numbers_of(sgd, "digits", {})
     with pytest.raises(absl_flags.Error, match="trace"):
         flags.parse(table1.EXPERIMENT, ["table1.py", "--trace=0.5"])
+
+
+def test_what_an_experiment_sets_itself_is_refused_and_a_recipe_may_name_it(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "theirs.cfg").write_text("--schedule=constant\n")
+    one = lab.Experiment("mine", arms, print, rules=("sam",), configs=tmp_path, sets=("schedule", "rate_v"))
+    assert flags.parse(one, ["mine.py", "--recipe=theirs"]).schedule == "constant"
+    for given in ("--schedule=cosine", "--rate_v=0.1"):
+        with pytest.raises(ValueError, match=f"{given.split('=')[0]} is not read by mine: leave it out"):
+            flags.parse(one, ["mine.py", "--recipe=theirs", given])
+
+
+@pytest.mark.parametrize("script", ["rank", "theory", "predictions"])
+def test_an_experiment_on_hidden_layers_needs_one(script):
+    module = importlib.import_module(f"sam_jax.experiments.{script}")
+    with pytest.raises(ValueError, match="--hidden_widths is empty, expected a hidden layer at least"):
+        flags.parse(module.EXPERIMENT, [script, "--dataset=digits", "--train_images=1000", "--hidden_widths="])
+
+
+@pytest.mark.parametrize(
+    ("script", "flag"),
+    [
+        ("rank", "--schedule=cosine"),
+        ("rank", "--decay_times_rate"),
+        ("rank", "--last_batch"),
+        ("theory", "--warmup_epochs=3"),
+        ("fig_s2_learning_rates", "--rate_v=9"),
+        ("fig_s2_printed", "--rate_v_bar=9"),
+        ("fig_s1d_overparametrization", "--activation=tanh"),
+        ("fig_s1b_stationarity", "--constant_factor=0.1"),
+    ],
+)
+def test_a_flag_that_would_make_a_label_false_is_refused(script, flag):
+    module = importlib.import_module(f"sam_jax.experiments.{script}")
+    constant = ["--schedule=constant"] if script == "fig_s1b_stationarity" else []
+    with pytest.raises(ValueError, match=flag.split("=")[0]):
+        flags.parse(module.EXPERIMENT, [script, "--dataset=digits", "--train_images=1000", *constant, flag])

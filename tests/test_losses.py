@@ -25,9 +25,11 @@ def rows(labels):
     return labels if labels.ndim == 2 else np.eye(CLASSES)[labels]
 
 
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("name", LOSS_NAMES)
-def test_error_is_minus_the_gradient_of_value(name, float64):
-    loss, (y_hat, labels) = losses.LOSSES[name], answers(name)
+def test_error_is_minus_the_gradient_of_value(name, several, float64):
+    """Of rows of several labels too, which need not sum to one."""
+    loss, (y_hat, labels) = losses.LOSSES[name], answers("sigmoid_cross_entropy" if several else name)
     expected = -jax.grad(lambda y: loss.value(y, labels).sum())(y_hat)
     np.testing.assert_allclose(loss.error(y_hat, labels), expected, rtol=1e-12, atol=1e-14)
 

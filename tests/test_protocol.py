@@ -121,3 +121,16 @@ def test_two_steps_leave_a_page(tmp_path):
     small = ("--epochs=1", "--batch_size=16", "--seeds=2", "--hidden_widths=4", f"--out_dir={tmp_path / 'out'}")
     lab.main(protocol.EXPERIMENT, ["protocol.py", f"--dataset={path}", *small])
     assert {"protocol.md", "protocol.png", "table.md"} <= {file.name for file in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("given", "title"), [((), "SGD, no decay"), (("--recipe=", "--decay=0.01"), "SGD, its own decay")]
+)
+def test_sgd_is_called_without_decay_only_where_it_has_none(given, title):
+    options = flags.parse(protocol.EXPERIMENT, ["protocol.py", "--dataset=digits", *given])
+    assert protocol.arms(options, sj.load("digits"))["sgd"].title == title
+
+
+def test_the_revised_release_is_no_second_arm_beside_itself():
+    options = flags.parse(protocol.EXPERIMENT, ["protocol.py", "--dataset=digits", "--recipe=authors2026"])
+    assert protocol.SAM2026 not in protocol.arms(options, sj.load("digits"))

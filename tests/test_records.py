@@ -9,7 +9,7 @@ import official_files as files
 import pytest
 
 import sam_jax as sj
-from sam_jax import trained
+from sam_jax import lab, trained
 from sam_jax.lab import records
 
 
@@ -238,3 +238,28 @@ def test_of_two_rows_of_one_epoch_the_first_counts_and_it_is_said(tmp_path):
     records.append(tmp_path, [row | {"test_accuracy": 0.75}])
     with pytest.warns(UserWarning, match="two rows of dataset mine, arm sgd, seed 0, epoch 1: the second is left out"):
         assert records.read(tmp_path)[1] == [row, row | {"seed": 1}]
+
+
+def test_another_experiments_folder_is_neither_continued_nor_remade(tmp_path, capsys):
+    """Its rows are finished runs of equal cells, but with other probes: the verdicts would be of nothing."""
+    files.write_npz(tmp_path / "mine.npz", files.examples(36, (4, 3, 1), 3), files.examples(10, (4, 3, 1), 3, seed=1))
+    folder = tmp_path / "out"
+
+    def start(name, *given):
+        one = lab.Experiment(name, lambda options, dataset: {"sgd": lab.Arm("sgd")}, lambda results: print(name))
+        small = (
+            f"--dataset={tmp_path / 'mine.npz'}",
+            "--batch_size=16",
+            "--epochs=1",
+            "--seeds=1",
+            "--hidden_widths=3",
+        )
+        lab.main(one, [f"{name}.py", *(given or (*small, f"--out_dir={folder}"))])
+
+    start("theirs")
+    before = contents(folder)
+    for given in ((), (f"--remake={folder}",)):
+        with pytest.raises(SystemExit, match=r"^other.py: .*out holds runs of theirs.py: "):
+            start("other", *given)
+    assert contents(folder) == before and "other" not in capsys.readouterr().out
+    start("theirs", f"--remake={folder}")

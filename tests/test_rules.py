@@ -290,3 +290,18 @@ def test_a_whole_step_has_a_derivative(rule, float64):
 
     difference = (loss_after(0.2 + 1e-5) - loss_after(0.2 - 1e-5)) / 2e-5
     np.testing.assert_allclose(jax.grad(loss_after)(0.2), difference, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"scaled": ("rate_ww",)}, "rule x scales rate_ww, expected some of rate_w"),
+        (
+            {"space": {"rate_w": (0.1, 1.0), "decay_v/decay": (0.1, 1.0)}},
+            "searches decay_v/decay, expected decay before",
+        ),
+    ],
+)
+def test_a_rule_that_a_search_could_not_use_is_refused(fields, line):
+    with pytest.raises(ValueError, match=line):
+        sj.sam.replace(name="x", **fields)

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import official_files as files
 import pytest
+from matplotlib.figure import Figure
 from tensorboardX.proto import event_pb2
 
 import sam_jax as sj
 from sam_jax import interventions, lab, training
-from sam_jax.lab import board, flags, processes, records, tables
+from sam_jax.lab import board, figures, flags, processes, records, tables
+from sam_jax.lab.results import Results
 
 ARMS = {
     "sgd": lab.Arm("sgd"),
@@ -324,3 +326,100 @@ def test_what_ends_a_run_from_outside_is_one_line_and_what_is_done_stays(
     assert {row["epoch"] for row in records.read(folder)[1]} == {0, 1}
     run()
     assert measured(folder) == measured(run("whole")[0])
+
+
+def test_rules_whose_files_would_have_one_name_are_refused(run):
+    arms = {"fa-x": lab.Arm("fa"), "fa_x": lab.Arm("fa")}
+    with pytest.raises(SystemExit, match="fa-x and fa_x would both write files called mine_fa_x: rename one"):
+        run(arms=arms)
+
+
+def test_nothing_to_train_is_one_line(run, tmp_path):
+    with pytest.raises(SystemExit, match="--rules is empty and leaves nothing to train"):
+        run(arms={})
+    assert not (tmp_path / "out").exists()
+
+
+def test_synapses_of_an_arm_whose_name_begins_alike_are_not_its_own(run):
+    run(arms={"fa": lab.Arm("fa")})
+    run(arms={"fa_x": lab.Arm("fa")}, save_synapses=True)
+    with pytest.raises(SystemExit, match="has runs of fa that ended without --save_synapses"):
+        run(arms={"fa": lab.Arm("fa")}, save_synapses=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"decay_v": 0.5}, "--decay_v: this pathway is plastic in none of the rules here"),
+        ({"momentum_kept": 0.5}, "--momentum_kept needs a momentum"),
+    ],
+)
+def test_a_number_that_changes_nothing_is_refused(given, line, run):
+    with pytest.raises(SystemExit, match=line):
+        run(arms={"sgd": lab.Arm("sgd")}, **given)
+
+
+def test_only_those_who_run_at_defaults_are_told_of_tuning(run, capsys):
+    run("own", arms={"sgd": lab.Arm("sgd", numbers={"rate_w": 0.0123})})
+    assert "no numbers were searched" not in capsys.readouterr().err
+    run("defaults", arms={"sgd": lab.Arm("sgd")})
+    assert "no numbers were searched here for sgd" in capsys.readouterr().err
+
+
+def drawn(tmp_path, curves, titles=None):
+    """The panel of arms with these test accuracies in percent by epoch, None where the run has diverged."""
+    rows = [
+        {"dataset": "mine", "arm": arm, "seed": 0, "epoch": epoch, "diverged": value is None}
+        | {"test_accuracy": None if value is None else value / 100}
+        for arm, values in curves.items()
+        for epoch, value in enumerate(values)
+    ]
+    cells = {arm: {"title": (titles or {}).get(arm, arm), "tags": {}} for arm in curves}
+    manifest = {"cells": {"mine": cells}, "data": {"mine": {"measure": "accuracy", "chance": {"accuracy": 10.0}}}}
+    return Results(tmp_path, manifest, rows)
+
+
+@pytest.mark.parametrize(
+    ("curves", "low", "high"),
+    [
+        ({"a": [10, 50, 56, 57], "falls": [10, 56, 45, 30]}, 30, 57),
+        ({"a": [10, 50, 54, 55], "lost": [10, 70, 80, None]}, 50, 80),
+        ({"a": [10, 50, 54, 55], "early": [10, 12, None, None]}, 12, 55),
+        ({"a": [10, 50, 54, 55], "at once": [10, None, None, None]}, 50, 55),
+    ],
+)
+def test_no_curve_leaves_its_panel_but_for_where_it_began(curves, low, high, tmp_path):
+    axis = Figure().subplots()
+    results = drawn(tmp_path, curves)
+    figures.accuracy(axis, results, "mine", figures.looks(results, "mine", {}))
+    bottom, top = axis.get_ylim()
+    assert 0 <= bottom <= low and high <= top and low - bottom <= 6 and top - high <= 4
+
+
+def test_arms_of_one_title_keep_a_line_each_in_the_legend(tmp_path):
+    results = drawn(tmp_path, {"a": [10, 50], "b": [10, 40]}, titles={"a": "SGD", "b": "SGD"})
+    legends = []
+
+    class Spy(Figure):
+        def legend(self, handles, labels, **look):
+            legends.append([*labels])
+            return super().legend(handles, legends[-1], **look)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure", Spy)
+        figures.curves(tmp_path / "curves.png", results, splits=("test",))
+    assert legends == [["SGD", "SGD"]]
+
+
+def test_a_figures_legend_counts_what_was_lost_on_all_data_sets(tmp_path):
+    results = drawn(tmp_path, {"a": [10, 50, None]})
+    other = [row | {"dataset": "other", "diverged": False, "test_accuracy": 0.5} for row in results.rows]
+    results = results._replace(rows=[*results.rows, *other])
+    assert results.lost("mine", "a") == " (1 of 1 diverged)" and results.lost(None, "a") == " (1 of 2 diverged)"
+
+
+def test_a_data_set_that_was_not_begun_is_left_out(tmp_path):
+    """As in a folder whose run was stopped on the first of its sets: the manifest names all."""
+    results = drawn(tmp_path, {"a": [10, 50]})
+    results.manifest["data"]["later"] = results.manifest["data"]["mine"]
+    assert results.datasets == ["mine"]

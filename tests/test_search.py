@@ -278,3 +278,52 @@ def test_a_process_that_is_ahead_takes_no_trial_from_the_others(monkeypatch, tmp
     monkeypatch.setattr(lab_search, "score", lambda rows, measure, chance: 0.0)
     one.stage("rung 0", trials, epochs=1)
     assert trained == [0.0, 2.0, 4.0]
+
+
+def test_trials_of_other_numbers_are_not_taken_for_those_of_now(searched, tmp_path, monkeypatch):
+    """As where a rule's space was changed, or another data set came first: a place in a stage is no identity."""
+    cwd, given = searched
+    folder = tmp_path / "out"
+    shutil.copytree(cwd / "out", folder)
+    changed = [row | {"numbers": row["numbers"] | {"rate_w": 77.0}} for row in rows(cwd)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    monkeypatch.chdir(cwd)
+    options = flags.parse(search.EXPERIMENT, ["search.py", *given, f"--out_dir={folder}"], READS)
+    with pytest.raises(FileExistsError, match="out holds trial 0 of sgd on one"):
+        lab_search.run(search.EXPERIMENT, options)
+
+
+def test_the_factor_leaves_the_decay_where_each_rate_scales_it():
+    numbers = {"rate_w": 0.1, "decay": 1e-3}
+    assert lab_search.scaled(sj.sgd, numbers, 2) == {"rate_w": 0.2, "decay": 2e-3}
+    assert lab_search.scaled(sj.sgd, numbers, 2, decay_too=False) == {"rate_w": 0.2, "decay": 1e-3}
+
+
+@pytest.mark.parametrize("kept", ["rate_w", "rungs", "order"])
+def test_the_map_of_a_search_is_drawn_of_what_there_is(searched, tmp_path, kept):
+    """A space of one number; a search that was stopped in its rungs; rows in the order of the sets' names."""
+    cwd, _ = searched
+    found = rows(cwd)
+    if kept == "rate_w":
+        found = [row | {"numbers": {"rate_w": row["numbers"]["rate_w"]}} for row in found]
+    elif kept == "rungs":
+        found = [row for row in found if row["stage"].startswith("rung")]
+    else:
+        found = sorted(found, key=lambda row: row["dataset"], reverse=True)
+    shutil.copy(cwd / "out" / "manifest.json", tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    search_report.make(Results.read(tmp_path))
+    assert (tmp_path / "stability.png").is_file()
+
+
+def test_the_last_stage_is_the_last_by_number():
+    entry = {"dataset": "one", "rule": "sgd", "score": 50.0}
+    found = [entry | {"stage": f"factor {level}"} for level in (2, 10, 9)]
+    assert search_report.winners(found)["one", "sgd"]["stage"] == "factor 10"
+
+
+def test_merged_rows_keep_the_order_of_the_data_sets():
+    row = {"arm": "sgd", "stage": "rung 0", "trial": 0, "seed": 0}
+    found = [row | {"dataset": name} for name in ("cifar10", "mnist")]
+    found.sort(key=lambda row: lab_search.order(row, ["mnist", "cifar10"], ["sgd"]))
+    assert [row["dataset"] for row in found] == ["mnist", "cifar10"]

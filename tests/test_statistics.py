@@ -143,7 +143,7 @@ def test_interval(estimate, text):
     ("low", "high", "threshold", "said"),
     [
         (0.1, 0.3, 0.0, "holds"),
-        (0.0, 0.3, 0.0, "holds"),
+        (0.0, 0.3, 0.0, "undecided"),
         (-0.1, 0.3, 0.0, "undecided"),
         (-0.1, 0.0, 0.0, "undecided"),
         (-0.3, -0.1, 0.0, "does not hold"),
@@ -154,3 +154,11 @@ def test_interval(estimate, text):
 )
 def test_outcome(low, high, threshold, said):
     assert statistics.outcome(low, high, threshold) == said
+
+
+def test_what_is_equal_seed_for_seed_is_not_above():
+    """Two arms that answer the most frequent label alike have shown nothing."""
+    equal = statistics.paired({0: 21.6, 1: 21.6, 2: 21.6}, {0: 21.6, 1: 21.6, 2: 21.6})
+    assert statistics.outcome(equal.low, equal.high) == "undecided"
+    assert statistics.outcome(equal.low, equal.high, threshold=-1) == "holds"
+    assert statistics.outcome(equal.low, equal.high, threshold=1) == "does not hold"

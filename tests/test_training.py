@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from stepping import some
 
@@ -285,3 +286,18 @@ def test_errors_are_one_line():
         next(training.train(protocol(), numbers(), data, [0]))
     with pytest.raises(ValueError, match="schedule is 'linear', expected one of constant, cosine"):
         next(training.train(protocol(batch_size=5, schedule="linear"), numbers(), data, [0]))
+
+
+def test_a_run_needs_a_seed_and_fields_that_a_protocol_has():
+    data = sj.load("digits")
+    with pytest.raises(ValueError, match="seeds is empty, expected a seed for each run"):
+        sj.train("sgd", (64, 10), data, seeds=(), epochs=1)
+    with pytest.raises(ValueError, match="train takes no 'warmup', expected some of"):
+        sj.train("sgd", (64, 10), data, epochs=1, warmup=3)
+
+
+def test_an_optimizer_of_ones_own_reads_none_of_the_numbers():
+    data, given = sj.load("digits"), {"epochs": 1, "batch_size": 500, "optimizer": optax.adam(1e-3)}
+    plain = sj.train("sgd", (64, 10), data, **given)
+    other = sj.train("sgd", (64, 10), data, numbers={"momentum": 0.9, "momentum_kept": 0.0}, **given)
+    np.testing.assert_array_equal(plain.synapses.w[0], other.synapses.w[0])

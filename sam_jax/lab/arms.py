@@ -61,6 +61,7 @@ class Experiment:
       defaults: of flags.
       flags: of its own, a `Flag` each.
       check: options -> ValueError where they do not fit this experiment, before any data set is looked for.
+      sets: shared flags and numbers that it sets itself: they are refused.
       rules: the default of --rules. The arms of an experiment that has none are its own; rules that are
         asked for run beside them.
       configs: folder of flagfiles DATASET_RULE.cfg with numbers.
@@ -77,6 +78,7 @@ class Experiment:
     defaults: Mapping[str, Any] = NOTHING
     flags: tuple = ()
     check: Callable = lambda options: None
+    sets: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     configs: pathlib.Path | None = None
     published: Callable = lambda dataset, arm, measure: None

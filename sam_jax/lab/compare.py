@@ -39,7 +39,7 @@ def above(
 ) -> Finding:
     """Whether the first arm of each pair is above the second by `margin` points on the test split.
 
-    It holds where the whole 95 % interval of the paired difference is at or above the margin, and does
+    It holds where the whole 95 % interval of the paired difference is above the margin, and does
     not where the whole interval is below; a negative margin asks for no more than being as good.
     What becomes of a seed that diverged: it is left out, and the arm that lost it is not found above; or,
     with `lost_is_chance`, it counts as chance, so that an arm that always diverges is below, and two arms

@@ -1,5 +1,6 @@
 """What the figures of results share: looks, bands over seeds, and the panels that compare arms."""
 
+import io
 import math
 import pathlib
 from collections.abc import Callable, Mapping
@@ -88,9 +89,14 @@ def label(title: str) -> str:
     return title
 
 
-def save(figure, path):
-    """At 120 dots an inch: sharp on a page, and small enough for the report to hold all."""
-    figure.savefig(path, dpi=120)
+def save(figure, path, dpi: int = 120, shades: bool = False):
+    """As a PNG that is sharp on a page and small enough for the report to hold all: of 256 colours, unless `shades`."""
+    from PIL import Image
+
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=dpi)
+    image = Image.open(whole).convert("RGB")
+    (image if shades else image.quantize(256, dither=Image.Dither.NONE)).save(path, optimize=True)
 
 
 def plain(axis) -> None:
@@ -125,19 +131,26 @@ def accuracy(axis, results: Results, dataset: str, looks: dict[str, dict], split
     """Accuracy against epochs, mean ± sd over the seeds that have not diverged; `looks` by arm."""
     drawn = []
     for arm, look in looks.items():
-        look = {**look, "label": label(results.title(arm)) + results.lost(dataset, arm)}
+        look = {**look, "label": label(results.title(arm)) + results.lost(None, arm)}  # one legend for all panels
         x, mean, sd = band(axis, results.of(dataset, arm), percent(f"{split}_accuracy"), **look)
-        if x:
-            drawn.append((x[-1], mean[min(len(mean) - 1, 1 + len(mean) // 10)], max(mean + sd)))
-    if drawn:  # chance level, where all begin and the diverged ended, would squeeze the rest
+        if len(x) > 1:
+            drawn.append((x[-1], mean[1 + len(mean) // 10 :] if len(x) > 2 else mean[1:], max(mean + sd)))
+    if drawn:  # chance level, where all begin and the diverged end, would squeeze the rest
         last = max(end for end, *_ in drawn)
-        _, low, high = zip(*(one for one in drawn if one[0] == last), strict=True)
+        low = [min(values) if end == last else max(values) for end, values, _ in drawn]
+        high = [top for *_, top in drawn]
         bottom = max(0.0, 5 * np.floor((min(low) - 1) / 5))
         highest = min(100.0, max(high))  # a band may end above
         axis.set_ylim(bottom, highest + 0.04 * (highest - bottom) + 0.1)
     axis.set(xlabel="epoch", ylabel=f"{split} accuracy (%)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     plain(axis)
+
+
+def legend(figure, axes, **look) -> None:
+    """One legend below the figure for several panels, each label once."""
+    handles = {name: handle for axis in axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, **{"loc": "outside lower center", "frameon": False} | look)
 
 
 def points(
@@ -174,7 +187,7 @@ def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("tes
     """Accuracy against epochs: a column for each data set, a row for each split, mean ± sd over seeds."""
     from matplotlib.figure import Figure  # no global state: works beside a user's own figures
 
-    names = [name for name in results.datasets if results.arms(name)]
+    names = results.datasets
     every = list(dict.fromkeys(arm for name in names for arm in results.arms(name)))
     titles = [results.title(arm) for arm in every]
     width = max(7.0 if len(every) > 6 else 5.2, 0.6 + 3.6 * len(names))
@@ -191,12 +204,13 @@ def curves(path: pathlib.Path, results: Results, splits: tuple[str, ...] = ("tes
             accuracy(axis, results, name, looks, split)
             axis.set(xlabel="", ylabel="")  # at the edges alone; the scales differ, and stay
             lines, _ = axis.get_legend_handles_labels()
-            handles |= {results.title(arm): line for arm, line in zip(looks, lines, strict=False)}
+            handles |= dict(zip(looks, lines, strict=False))
         lost = len(results.diverged_seeds(name))
         axes[0, column].set_title(name + (f" ({lost} diverged)" if lost else ""))
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
     for axis, split in zip(axes[:, 0], splits, strict=True):
         axis.set_ylabel(f"{split} accuracy (%)")
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=columns, frameon=False)
+    shown = [results.title(arm) for arm in handles]
+    figure.legend(handles.values(), shown, loc="outside lower center", ncols=columns, frameon=False)
     save(figure, path)

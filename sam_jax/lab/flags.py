@@ -268,15 +268,15 @@ def parse(experiment, argv: Sequence[str], only: Iterable[str] | None = None) ->
     for name, value in experiment.defaults.items():
         values.set_default(name, value)
     _read_recipe(values, experiment.configs, first.recipe)
-    refused = [] if only is None else [name for name in (*shared, *numbers) if name not in only]
+    refused = list(experiment.sets) if only is None else [n for n in (*shared, *numbers) if n not in only]
     rest = _parse(values, argv)
     if rest:
         raise ValueError(f"{rest[0]!r} is no flag: flags begin with --, as in --dataset=cifar10")
     if values.help:
         print(f"{experiment.doc}\n{_help(values, refused)}")
         return None
-    for name in refused:
-        if values[name].present:
+    for name in refused:  # a recipe's file may set it
+        if (first if name in first else values)[name].present:
             raise ValueError(f"--{name} is not read by {experiment.name}: leave it out")
     for flag in (values[name] for name in values):
         if isinstance(flag.value, float) and not math.isfinite(flag.value):
@@ -399,6 +399,12 @@ def need_validation(options: Options) -> None:
     """The check of an experiment that chooses by validation accuracy."""
     if options.train_on_val:
         raise ValueError("--train_on_val leaves no image to choose the best by: add --notrain_on_val")
+
+
+def need_hidden(options: Options) -> None:
+    """The check of an experiment on the hidden layers' V and V̄."""
+    if not options.hidden_widths:
+        raise ValueError("--hidden_widths is empty, expected a hidden layer at least: only these have V and V̄")
 
 
 def need_nothing_given(options: Options) -> None:

@@ -64,12 +64,13 @@ def only_writer(folder: str | os.PathLike):
                 path.rmdir()
 
 
-def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, **fixed) -> None:
+def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, experiment: str = "", **fixed) -> None:
     """Raises FileExistsError if the folder holds anything but a run that these cells may continue.
 
     Args:
       folder: a run's folder; it need not exist.
       kind: "experiment" or "search".
+      experiment: the script's name: another one's runs have other probes, and mean something else.
       cells: `cells[dataset][arm]` describes what is to be run. A run may be continued with more cells or
         more seeds, but a cell that it has already must be the same.
       fixed: further entries of the manifest that must be the same where it has them, key by key:
@@ -83,6 +84,8 @@ def check(folder: str | os.PathLike, kind: str = "", cells: dict | None = None, 
     held = read(folder)[0]
     if held["kind"] != kind:
         raise FileExistsError(f"out_dir {folder} holds a run of another kind ({held['kind']}): give another folder")
+    if held.get("experiment", experiment) != experiment:
+        raise FileExistsError(f"out_dir {folder} holds runs of {held['experiment']}.py: give another folder")
     pairs = [
         (f"a run of {dataset}, {arm}", held["cells"][dataset][arm], cell)
         for dataset, arms in cells.items()
@@ -118,6 +121,7 @@ def open_run(
     fixed: dict,
     kept: Mapping[tuple[str, str, int], int] | None = None,
     tuned: dict | None = None,
+    experiment: str = "",
     **facts,
 ) -> None:
     """Makes the folder and its manifest, with the environment's facts added; or continues the run that it holds.
@@ -126,7 +130,7 @@ def open_run(
     there; where it has none, it starts again.
 
     Args:
-      folder, kind, cells, fixed: as `check`.
+      folder, kind, cells, experiment, fixed: as `check`.
       data: what is to be said of each data set.
       kept: the epoch of each unfinished run's checkpoint, by `run_of`.
       tuned: what `--tune` chose, the folder's own choices among it.
@@ -135,13 +139,13 @@ def open_run(
     Raises:
       FileExistsError: as `check`.
     """
-    check(folder, kind, cells, **fixed)
+    check(folder, kind, cells, experiment, **fixed)
     folder = pathlib.Path(folder)
     here = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **environment()}
     if not (folder / MANIFEST).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / METRICS).touch()
-        chosen = {"tuned": tuned} if tuned else {}
+        chosen = ({"experiment": experiment} if experiment else {}) | ({"tuned": tuned} if tuned else {})
         write_manifest(folder, {"kind": kind, "cells": cells, "data": data, **fixed, **chosen, **facts, **here})
         return
     manifest, rows = read(folder)

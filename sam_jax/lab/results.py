@@ -27,8 +27,9 @@ class Results(NamedTuple):
 
     @property
     def datasets(self) -> list[str]:
-        """The data sets, in the order of the run."""
-        return list(self.manifest["data"])
+        """The data sets that have rows, in the order of the run."""
+        present = {row["dataset"] for row in self.rows}
+        return [name for name in self.manifest["data"] if name in present]
 
     def cells(self, dataset: str) -> dict[str, dict]:
         """What each arm was, by name: title, rule, tags, circuit, protocol, numbers, images."""
@@ -89,9 +90,10 @@ class Results(NamedTuple):
         """Arm `a` minus arm `b`, paired by seed: the same seed means the same initial W and the same batches."""
         return statistics.paired(self.final(dataset, a, column), self.final(dataset, b, column))
 
-    def lost(self, dataset: str, arm: str) -> str:
-        """` (2 of 5 diverged)`, or nothing where none did."""
-        ends = {row["seed"]: row["diverged"] for row in self.of(dataset, arm)}
+    def lost(self, dataset: str | None, arm: str) -> str:
+        """` (2 of 5 diverged)`, or nothing where none did; of a data set's runs, or of all."""
+        chosen = [row for row in self.rows if row["arm"] == arm and dataset in (None, row["dataset"])]
+        ends = {records.run_of(row): row["diverged"] for row in sorted(chosen, key=lambda row: row["epoch"])}
         return f" ({sum(ends.values())} of {len(ends)} diverged)" if any(ends.values()) else ""
 
     def diverged_seeds(self, dataset: str | None = None, arm: str | None = None) -> list[str]:

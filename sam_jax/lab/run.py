@@ -8,6 +8,7 @@ import dataclasses
 import operator
 import os
 import pathlib
+import re
 import signal
 import sys
 import time
@@ -26,6 +27,7 @@ from sam_jax.lab.flags import Options
 from sam_jax.lab.results import Results
 from sam_jax.lab.trials import measured
 from sam_jax.lab.tune import factors_of, tune
+from sam_jax.rule import DECAYS
 from sam_jax.trained import Trained, save
 
 
@@ -42,7 +44,7 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
             if options is None:
                 return
             if options.remake:
-                experiment.make(Results.read(pathlib.Path(os.path.expanduser(options.remake))))
+                experiment.make(made_by(experiment, Results.read(os.path.expanduser(options.remake))))
                 return
             processes.start(options)
             options = dataclasses.replace(options, out_dir=str(options.folder()))
@@ -63,14 +65,23 @@ def main_of(experiment: Experiment, compute: Callable, argv: list[str] | None = 
             experiment.make(Results.read(folder))
 
 
+def made_by(experiment: Experiment, results: Results) -> Results:
+    """The results, if this experiment has made them: another one's tables and verdicts are not to be replaced."""
+    maker = results.manifest.get("experiment", experiment.name)
+    if maker != experiment.name:
+        raise ValueError(f"--remake={results.folder} holds runs of {maker}.py: remake them by that script")
+    return results
+
+
 def run(experiment: Experiment, options: Options) -> pathlib.Path:
     """Trains every arm on every data set, but for the runs that the folder holds; returns the folder."""
     with flags.one_line_errors(f"{experiment.name}.py"):
         folder = options.folder()
-        records.check(folder, "experiment", {})
+        records.check(folder, "experiment", {}, experiment.name)
         # All of them, so that a missing one does not end a long run half way.
         loaded = [flags.load(options, name) for name in options.dataset]
         jobs = [job for dataset in loaded for job in plan(experiment, options, dataset)]
+        check_names(jobs)
         check_numbers(options, jobs)
         needs = check_memory(jobs)
         check_saved(jobs, folder, options)
@@ -99,13 +110,28 @@ def plan(experiment: Experiment, options: Options, dataset) -> list[Job]:
     return [settle(options, dataset, name, arm) for name, arm in arms.items()]
 
 
+def check_names(jobs: list[Job]) -> None:
+    """Raises ValueError where there is no job, or two would write files of one name."""
+    if not jobs:
+        raise ValueError("--rules is empty and leaves nothing to train: give some, as in --rules=sgd,sam")
+    stems: dict[str, Job] = {}
+    for job in jobs:
+        other = stems.setdefault(job.stem, job)
+        if other is not job:
+            raise ValueError(f"{other.name} and {job.name} would both write files called {job.stem}: rename one")
+
+
 def check_numbers(options: Options, jobs: list[Job]) -> None:
-    """Raises ValueError where a number that was given by flag belongs to no rule of these jobs."""
+    """Raises ValueError where a number that was given by flag changes none of these jobs."""
     rules = list(dict.fromkeys(job.rule for job in jobs))
+    names = ", ".join(rule.name for rule in rules)
     for name in options.given:
         if not any(name in rule.known_numbers for rule in rules):
-            names = ", ".join(rule.name for rule in rules)
             raise ValueError(f"--{name} is a number of none of the rules here ({names}): leave it out")
+        if name in DECAYS and not any(name == f"decay_{p}" for job in jobs for p in job.circuit.plastic):
+            raise ValueError(f"--{name}: this pathway is plastic in none of the rules here ({names}): leave it out")
+        if name == "momentum_kept" and not any(job.numbers.get("momentum") for job in jobs):
+            raise ValueError("--momentum_kept needs a momentum: give --momentum, or leave it out")
     if options.downstream_widths and all(job.circuit.one_to_one for job in jobs):
         names = ", ".join(dict.fromkeys(job.rule.name for job in jobs))
         raise ValueError(f"--downstream_widths: no rule here ({names}) has downstream neurons of its own: leave it out")
@@ -133,12 +159,14 @@ def undefined(jobs: list[Job]) -> list[str]:
 
 
 def unsearched(options: Options, jobs: list[Job]) -> list[str]:
-    """A line for each data set that has no searched numbers, and no other choice of them."""
+    """A line for each data set on which some rule has neither searched numbers nor any of the experiment's own."""
     if options.tune or options.recipe or not options.configs:
         return []
     found = []
     for dataset in dict.fromkeys(job.dataset.name for job in jobs):
-        names = {job.rule.name: job.rule for job in jobs if job.dataset.name == dataset}
+        rate = {rule: options.numbers_of(rule, dataset, {}).get("rate_w") for rule in {job.rule for job in jobs}}
+        here = (job for job in jobs if job.dataset.name == dataset and job.numbers.get("rate_w") == rate[job.rule])
+        names = {job.rule.name: job.rule for job in here}
         own = [name for name, rule in names.items() if not options.chosen(rule, dataset)]
         if own:
             found.append(
@@ -155,7 +183,8 @@ def check_saved(jobs: list[Job], folder: pathlib.Path, options: Options) -> None
     done = records.finished(*records.read(folder))
     for job in jobs:
         lost = any((job.dataset.name, job.name, seed) in done for seed in range(options.seeds))
-        if lost and not any(folder.glob(file_name(job, [0]).replace(".msgpack", "*.msgpack"))):
+        saved = re.compile(re.escape(job.stem) + r"(_from_seed_\d+|_seeds_[\d_]+)?\.msgpack")
+        if lost and not any(saved.fullmatch(path.name) for path in folder.iterdir()):
             raise FileExistsError(
                 f"out_dir {folder} has runs of {job.name} that ended without --save_synapses: "
                 "give another folder to train them again"
@@ -189,17 +218,18 @@ def open_folder(
     for dataset in {id(job.dataset): job.dataset for job in jobs}.values():
         data[dataset.name] = facts(options, dataset, experiment, cells[dataset.name])
     fixed = {"numerics": records.numerics(options), **more}
-    records.check(folder, kind, cells, **fixed)
+    records.check(folder, kind, cells, experiment.name, **fixed)
     _check_images(folder, data)
     processes.meet("checked")
     if processes.first():
         kept: dict[tuple[str, str, int], int] = {}
         for one in reversed(checkpoints.found(folder)):  # the furthest last
             kept |= {(one.dataset, one.arm, seed): one.epoch for seed in one.seeds}
-        records.open_run(folder, kind, cells, data, fixed, kept, tuned, flags=_as_json(options.flagged))
+        flagged = _as_json(options.flagged)
+        records.open_run(folder, kind, cells, data, fixed, kept, tuned, experiment.name, flags=flagged)
     processes.meet("opened")
     if not processes.first():  # each has tuned for itself, and must have found what the first wrote
-        records.check(folder, kind, cells, **fixed)
+        records.check(folder, kind, cells, experiment.name, **fixed)
 
 
 def _as_json(flagged):

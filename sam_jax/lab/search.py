@@ -24,7 +24,7 @@ from sam_jax import inputs
 from sam_jax.lab import flags, interruption, processes, records
 from sam_jax.lab.arms import Arm, Experiment, Job, facts, settle
 from sam_jax.lab.flags import Flag, Options
-from sam_jax.lab.run import check_memory, open_folder, progress, tell
+from sam_jax.lab.run import check_memory, check_names, open_folder, progress, tell
 from sam_jax.lab.trials import for_choosing, in_parts, score, trying
 from sam_jax.rule import Rule
 
@@ -69,9 +69,13 @@ def numbers_of(point: Mapping[str, float]) -> dict[str, float]:
     return {name: float(f"{value:.4g}") for name, value in numbers.items()}
 
 
-def scaled(rule: Rule, numbers: Mapping[str, float], factor: float) -> dict[str, float]:
-    """What the rule says is scaled times a factor, the rest as it is: the paper's overall factor of a task."""
-    return {name: float(f"{value * factor:.4g}") if name in rule.scaled else value for name, value in numbers.items()}
+def scaled(rule: Rule, numbers: Mapping[str, float], factor: float, decay_too: bool = True) -> dict[str, float]:
+    """What the rule says is scaled times a factor, the rest as it is: the paper's overall factor of a task.
+
+    The decay is not among it where each rate will scale it: --decay_times_rate.
+    """
+    chosen = [name for name in rule.scaled if decay_too or not name.startswith("decay")]
+    return {name: float(f"{value * factor:.4g}") if name in chosen else value for name, value in numbers.items()}
 
 
 def survivors(scores: list[float], keep: int) -> list[int]:
@@ -115,6 +119,13 @@ class Search:
         """The scores of the trials after so many epochs, trained unless the folder has them."""
         job = self.job
         key = {"dataset": job.dataset.name, "arm": job.name, "stage": stage}
+        for place, numbers in enumerate(trials):
+            for row in self.of(key, place):
+                if row.get("numbers", numbers) != numbers:
+                    raise FileExistsError(
+                        f"out_dir {self.folder} holds trial {place} of {job.name} on {job.dataset.name} ({stage}) with "
+                        f"other numbers: the rule's space, or the first data set, was another: give another folder"
+                    )
         missing = [place for place in range(len(trials)) if len(self.of(key, place)) < self.seeds]
         # A share of all of them: what is missing differs between processes of which one is already ahead.
         mine = processes.share(list(range(len(trials))))
@@ -158,15 +169,17 @@ class Search:
         """Stages 2 and 3: the winner with several overall factors for this data set, in ever longer runs."""
         factors = [float(factor) for factor in own.factors]
         for level, epochs in enumerate(_epochs(own.factor_rungs)):
-            trials = [scaled(self.job.rule, winner, factor) for factor in factors]
+            decay_too = not self.job.protocol.decay_times_rate
+            trials = [scaled(self.job.rule, winner, factor, decay_too) for factor in factors]
             best = survivors(self.stage(f"factor {level}", trials, epochs), 1)[0]
             factors = [factors[best] * step for step in STEPS]
 
 
-def order(row: dict, rules: list[str]) -> tuple:
+def order(row: dict, datasets: list[str], rules: list[str]) -> tuple:
     """The order of a search's rows: data set, rule, stage (rungs, then factors), trial, seed."""
     kind, level = row["stage"].split()
-    return row["dataset"], rules.index(row["arm"]), kind == "factor", int(level), row["trial"], row["seed"]
+    places = datasets.index(row["dataset"]), rules.index(row["arm"])
+    return *places, kind == "factor", int(level), row["trial"], row["seed"]
 
 
 def run(experiment: Experiment, options: Options) -> pathlib.Path:
@@ -175,7 +188,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
         folder, own = options.folder(), options.own
         options = dataclasses.replace(options, configs=False)  # where its own winners may lie
         stages = stages_of(own) | {"seeds": {"of each trial": options.seeds}}
-        records.check(folder, "search", {})
+        records.check(folder, "search", {}, experiment.name)
         loaded = [flags.load(options, name) for name in options.dataset]
         jobs, tried = {}, []
         for dataset in loaded:
@@ -185,6 +198,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
                 job = settle(options, dataset, rule.name, Arm(rule, protocol=protocol))
                 jobs[dataset.name, rule.name] = job
                 tried.append(trying(job, trial))
+        check_names(list(jobs.values()))
         needs = check_memory(tried)
         open_folder(folder, experiment, options, "search", list(jobs.values()), stages=stages)
     tell(needs)
@@ -202,6 +216,7 @@ def run(experiment: Experiment, options: Options) -> pathlib.Path:
                 search.factors(own, winners[rule.name])
                 bar.advance(task)
     if processes.first():
-        names = list(dict.fromkeys(arm for arms in records.read(folder)[0]["cells"].values() for arm in arms))
-        records.merge(folder, lambda row: order(row, names))
+        cells = records.read(folder)[0]["cells"]
+        names = list(dict.fromkeys(arm for arms in cells.values() for arm in arms))
+        records.merge(folder, lambda row: order(row, list(cells), names))
     return folder

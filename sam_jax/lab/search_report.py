@@ -7,8 +7,12 @@ import textwrap
 import numpy as np
 from rich.console import Console
 
-from sam_jax.lab import records, tables, trials
+from sam_jax.lab import figures, records, tables, trials
 from sam_jax.lab.results import Results
+
+LABELS = {
+    "decay": r"$\gamma$", "rate_w_bar": r"$\eta_{\bar W}$", "rate_v": r"$\eta_V$", "rate_v_bar": r"$\eta_{\bar V}$"
+}  # fmt: skip
 
 
 def by_trial(rows: list[dict]) -> dict[tuple, list[dict]]:
@@ -47,9 +51,14 @@ def winners(found: list[dict]) -> dict[tuple[str, str], dict]:
         cell = entry["dataset"], entry["rule"]
         if entry["stage"].startswith("factor"):
             held = best.setdefault(cell, entry)
-            if (entry["stage"], entry["score"]) > (held["stage"], held["score"]):
+            if (_level(entry), entry["score"]) > (_level(held), held["score"]):
                 best[cell] = entry
     return best
+
+
+def _level(entry: dict) -> int:
+    """The place of an entry's stage among its kind: 2 of `factor 2`."""
+    return int(entry["stage"].split()[1])
 
 
 def flagfile(entry: dict, results: Results, seconds: float) -> str:
@@ -130,30 +139,30 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
 
     rules = list(dict.fromkeys(entry["rule"] for entry in found))
     titles = {rule: textwrap.fill(results.title(rule), 22) for rule in rules}
-    datasets = list(dict.fromkeys(entry["dataset"] for entry in found))
-    first = [e for e in found if e["dataset"] == datasets[0] and e["stage"] == "rung 0"]
-    sampled = list(dict.fromkeys(e["rule"] for e in first))  # the others were searched on another set first
-    maps = [[(rule, "decay", r"$\gamma$") for rule in sampled]]
-    if "sam" in sampled:
-        others = (("rate_w_bar", r"$\eta_{\bar W}$"), ("rate_v", r"$\eta_V$"), ("rate_v_bar", r"$\eta_{\bar V}$"))
-        maps.append([("sam", *other) for other in others])
-    columns = max(len(rules), *map(len, maps))
-    figure = Figure(figsize=(3.0 * columns + 1.2, 2.9 * (len(maps) + len(datasets))), layout="constrained")
-    axes = figure.subplots(len(maps) + len(datasets), columns, squeeze=False)
+    begun = [entry["dataset"] for entry in found if entry["stage"] == "rung 0"]
+    home = next(dataset for dataset in results.datasets if dataset in begun)
+    first = [e for e in found if e["dataset"] == home and e["stage"] == "rung 0"]
+    tuned = [d for d in results.datasets if any(e["dataset"] == d and e["stage"].startswith("factor") for e in found)]
+    searched = {e["rule"]: e["numbers"] for e in first}  # the others were searched on another set first
+    maps = [[(rule, "decay") for rule, numbers in searched.items() if {"rate_w", "decay"} <= numbers.keys()]]
+    if {"rate_w_bar", "rate_v", "rate_v_bar"} <= searched.get("sam", {}).keys():
+        maps.append([("sam", name) for name in ("rate_w_bar", "rate_v", "rate_v_bar")])
+    maps = [panels for panels in maps if panels]
+    columns, lines = max(map(len, [rules, *maps])), len(maps) + len(tuned)
+    figure = Figure(figsize=(3.0 * columns + 1.2, 2.9 * max(1, lines)), layout="constrained")
+    axes = figure.subplots(max(1, lines), columns, squeeze=False)
     for line in axes:
         for axis in line:
             axis.set_visible(False)
     scores = [e["score"] for e in first]
     for line, panels in zip(axes, maps, strict=False):
-        for axis, (rule, name, label) in zip(line, panels, strict=False):
+        for axis, (rule, name) in zip(line, panels, strict=False):
             points = _map(axis, [e for e in first if e["rule"] == rule], name, (min(scores), max(scores)))
-            axis.set(title=titles[rule], ylabel=label)
-    figure.colorbar(
-        points,
-        ax=axes[: len(maps)],
-        label=f"{datasets[0]}: mean validation\naccuracy (%), diverged at chance\n× all seeds diverged, ○ some",
-    )
-    for line, dataset in zip(axes[len(maps) :], datasets, strict=True):
+            axis.set(title=titles[rule], ylabel=LABELS[name])
+    if maps:
+        said = "mean validation\naccuracy (%), diverged at chance\n× all seeds diverged, ○ some"
+        figure.colorbar(points, ax=axes[: len(maps)], label=f"{home}: {said}")
+    for line, dataset in zip(axes[len(maps) :], tuned, strict=False):
         here = [e for e in found if e["dataset"] == dataset and e["stage"].startswith("factor")]
         for axis, rule in zip(line, rules, strict=False):
             if tried := [e for e in here if e["rule"] == rule]:
@@ -161,10 +170,11 @@ def stability(path: pathlib.Path, results: Results, found: list[dict]) -> None:
                 axis.set_title(titles[rule])
         shown = next(axis for axis in line if axis.get_visible())
         shown.set_ylabel(f"{dataset}\nvalidation accuracy (%)")
-    handles, labels = shown.get_legend_handles_labels()
-    title = "dots: seeds; line: mean,\ndiverged at chance; n lost: diverged seeds"
-    figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=80)
+    if tuned:
+        handles, labels = shown.get_legend_handles_labels()
+        title = "dots: seeds; line: mean,\ndiverged at chance; n lost: diverged seeds"
+        figure.legend(handles, labels, title=title, loc="outside lower center", ncols=len(labels), frameon=False)
+    figures.save(figure, path, dpi=80)
 
 
 def _map(axis, tried, name, limits):
@@ -187,10 +197,12 @@ def _map(axis, tried, name, limits):
 def _factors(axis, tried):
     """Accuracy of every seed over the rate of W, and the mean, which leaves the view where seeds are lost."""
     axis.set_visible(True)
+    numbers = tried[0]["numbers"]
+    name = "rate_w" if "rate_w" in numbers else next(iter(numbers))
     for level, stage in enumerate(dict.fromkeys(e["stage"] for e in tried)):
         colour = ("#56B4E9", "#0072B2", "#D55E00", "#CC79A7")[level % 4]
-        trials = sorted((e for e in tried if e["stage"] == stage), key=lambda e: e["numbers"]["rate_w"])
-        rate = [e["numbers"]["rate_w"] for e in trials]
+        trials = sorted((e for e in tried if e["stage"] == stage), key=lambda e: e["numbers"][name])
+        rate = [e["numbers"][name] for e in trials]
         axis.plot(rate, [e["score"] for e in trials], color=colour, zorder=1, label=f"{trials[0]['epochs']} epochs")
         for e, x in zip(trials, rate, strict=True):
             axis.scatter([x] * len(e["alive"]), e["alive"], color=colour, s=12, alpha=0.7)
@@ -199,10 +211,11 @@ def _factors(axis, tried):
                 axis.annotate(f"{e['diverged']} lost", **at, color=colour, ha="right", fontsize=8)
     alive = [value for e in tried for value in e["alive"]] or [0, 100]
     margin = 0.1 * (max(alive) - min(alive)) + 0.1
-    axis.set(xscale="log", xlabel=r"$\eta_W$ (all rates and $\gamma$ alike)")
+    said = r"$\eta_W$ (all rates and $\gamma$ alike)" if name == "rate_w" else name
+    axis.set(xscale="log", xlabel=said)
     axis.set_ylim(min(alive) - 2 * margin, max(alive) + margin)
     axis.grid(alpha=0.25)
-    _few_ticks(axis, [e["numbers"]["rate_w"] for e in tried])
+    _few_ticks(axis, [e["numbers"][name] for e in tried])
 
 
 def _few_ticks(axis, values):

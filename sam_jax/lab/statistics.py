@@ -103,10 +103,13 @@ def interval(estimate: Estimate) -> str:
 
 
 def outcome(low: float | None, high: float | None, threshold: float = 0.0) -> str:
-    """What an interval says of "the difference is above the threshold": holds, does not hold, or undecided."""
+    """What an interval says of "the difference is above the threshold": holds, does not hold, or undecided.
+
+    Two arms that are equal seed for seed are not above each other, and not below.
+    """
     if low is None or high is None:
         return "undecided"
-    return "holds" if low >= threshold else "does not hold" if high < threshold else "undecided"
+    return "holds" if low > threshold else "does not hold" if high < threshold else "undecided"
 
 
 def _finite(value: Any) -> TypeGuard[float]:
