@@ -2,7 +2,7 @@
 
 The paper does not say which split or measure each column is. ChestMNIST's cannot be an accuracy,
 since predicting "nothing" is already right for about 94.8 % of its labels: it is read as the AUC.
-Fashion-MNIST's is above what such networks reach on test images; it fits training accuracy.
+Fashion-MNIST's is above what such networks reach on test images; it is nearer to training accuracy.
 """
 
 import pathlib
@@ -33,7 +33,7 @@ SETS = tuple(_MEAN)
 AUC_COLUMNS = ("chestmnist",)
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 REMARKS = {
-    "fashion_mnist": "The paper's numbers are above what such networks reach on test images and fit training accuracy.",
+    "fashion_mnist": "The paper's numbers are above what such networks reach on test images, nearer to training accuracy.",
     "chestmnist": "The paper's numbers are read as AUC × 100.",
     "pathmnist": "The test images come from another hospital than the training and validation images.",
 }

@@ -94,7 +94,8 @@ def judge(results, dataset, curves):
     steps = sum(len(curve) - 1 for curve in curves[DEFINITE])
     ours = f"the loss rose at {rises[DEFINITE]} of {steps} steps; with an indefinite H at {rises[INDEFINITE]}"
     says = "The loss falls at every step through a semidefinite H"
-    where = f"{dataset} (2,000 training images), {len(curves[DEFINITE])} seeds"
+    images = min(2000, results.manifest["data"][dataset]["sizes"]["train"])
+    where = f"{dataset} ({images:,} training images), {len(curves[DEFINITE])} seeds"
     outcome = "does not hold" if rises[DEFINITE] else "holds"
     return [*found, verdicts.Verdict("proposition1", where, says, ours, outcome)]
 
