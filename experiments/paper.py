@@ -33,7 +33,7 @@ SETS = tuple(_MEAN)
 AUC_COLUMNS = ("chestmnist",)
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 REMARKS = {
-    "fashion_mnist": "The paper's numbers are above what such networks reach on test images, and nearer to training ones.",
+    "fashion_mnist": "The paper's numbers are above what such networks reach on test images, nearer to training ones.",
     "chestmnist": "The paper's numbers are read as AUC × 100.",
     "pathmnist": "The test images come from another hospital than the training and validation images.",
 }
