@@ -246,7 +246,8 @@ def test_variants_may_be_a_point_below_the_default_and_reductions_not_at_all(dig
         arm: [47] * 3 for arm in variants.WIDTHS
     }
     assert outcomes(**between) == ["does not hold", "holds", "holds", "holds"]
-    assert outcomes(**between, **{"d̄ = 2d, rates × 0.1": [None] * 3})[0] == "undecided"
+    assert outcomes(**between, **{"d̄ = 2d, rates × 0.1": [None] * 3})[0] == "does not hold"  # the others decide
+    assert outcomes(**between, **{f"{arm}, rates × 0.1": [None] * 3 for arm in variants.WIDTHS})[0] == "undecided"
     lost = {name: [None] * 3 for name, tag in tags.items() if tag.get("variant") == "D_d = tanh"}
     assert outcomes(**lost)[1] == "undecided"
     assert outcomes(**{"S_post plain": [49, 49, 49]})[2] == "undecided"
