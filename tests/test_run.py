@@ -423,3 +423,14 @@ def test_a_data_set_that_was_not_begun_is_left_out(tmp_path):
     results = drawn(tmp_path, {"a": [10, 50]})
     results.manifest["data"]["later"] = results.manifest["data"]["mine"]
     assert results.datasets == ["mine"]
+
+
+def test_an_arm_that_learned_nothing_is_told_in_words_where_it_would_squeeze_the_others(tmp_path):
+    curves = {"a": [10, 84], "b": [10, 85], "c": [10, 82], "nothing": [10, 11]}
+    results, axis = drawn(tmp_path, curves), Figure().subplots()
+    figures.points(axis, results, "mine", figures.looks(results, "mine", {}))
+    assert 80 < axis.get_xlim()[0] < 82 and [text.get_text() for text in axis.texts] == ["◂ 11.0, outside the panel"]
+    axis = Figure().subplots()
+    results = drawn(tmp_path, curves | {"nothing": [10, 70], "low": [10, 60]})  # a spread, and no gap
+    figures.points(axis, results, "mine", figures.looks(results, "mine", {}))
+    assert axis.get_xlim()[0] < 60 and not axis.texts

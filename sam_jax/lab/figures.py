@@ -153,6 +153,16 @@ def legend(figure, axes, **look) -> None:
     figure.legend(handles.values(), handles, **{"loc": "outside lower center", "frameon": False} | look)
 
 
+def far_below(means: list[float]) -> float | None:
+    """The highest of a few means that lie far below all others, which would squeeze these; None where none does."""
+    ordered = sorted(means)
+    for place in range(min(len(ordered) // 3, len(ordered) - 2)):
+        gap, rest = ordered[place + 1] - ordered[place], ordered[-1] - ordered[place + 1]
+        if gap > 10 + 5 * rest:
+            return ordered[place]
+    return None
+
+
 def points(
     axis, results: Results, dataset: str, looks: dict[str, dict], ordered: bool = True, paper: Mapping = NONE
 ) -> None:
@@ -173,6 +183,16 @@ def points(
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
         if arm in paper:
             axis.plot(paper[arm], y + 0.12, **OF_PAPER)
+    if cut := far_below([estimate.mean for estimate in estimates.values() if estimate.mean is not None]):
+        high = [arm for arm in arms if (mean := estimates[arm].mean) is not None and mean > cut]
+        shown = [value for arm in high for value in final[arm].values() if value is not None]
+        margin = 0.06 * (max(shown) - min(shown)) + 0.1
+        axis.set_xlim(min(shown) - margin, max(shown) + margin)
+        for y, arm in enumerate(arms):
+            mean = estimates[arm].mean
+            if mean is not None and mean <= cut:
+                at = {"xy": (0.01, y + 0.12), "xycoords": ("axes fraction", "data"), "va": "center"}
+                axis.annotate(f"◂ {mean:.1f}, outside the panel", **at, color=looks[arm]["color"], fontsize=8)
     names = [label(results.title(arm)) + results.lost(dataset, arm).replace(" (", "\n(") for arm in arms]
     axis.set_yticks(range(len(arms)), names)
     axis.set(
