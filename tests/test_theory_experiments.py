@@ -171,3 +171,12 @@ def test_theorys_verdicts_on_constructed_rows(theory_run):
     assert outcomes((0.99, 0.98), 1, falling, residual=0.11) == ["holds", "undecided", "undecided", "holds"]
     assert outcomes((0.99, 0.9), 1, falling) == ["holds", "does not hold", "does not hold", "holds"]
     assert outcomes((0.99, 0.949), 1.01, rising) == ["does not hold", "undecided", "undecided", "does not hold"]
+
+
+@pytest.mark.slow
+def test_lemma_1_is_undecided_where_every_seed_diverges_at_once(theory_run):
+    folder, _ = theory_run
+    found = results.Results.read(folder)
+    rows = [row | {"diverged": row["arm"] == theory_report.EQUAL and row["epoch"] > 0} for row in found.rows]
+    curves = json.loads((folder / theory.DESCENTS).read_text())["mine"]
+    assert theory_report.judge(found._replace(rows=rows), "mine", curves)[0].outcome == "undecided"
