@@ -183,7 +183,8 @@ def points(
             axis.errorbar(estimate.mean, y + 0.12, xerr=spread, fmt="o", markersize=6, capsize=3, color=colour)
         if arm in paper:
             axis.plot(paper[arm], y + 0.12, **OF_PAPER)
-    if cut := far_below([estimate.mean for estimate in estimates.values() if estimate.mean is not None]):
+    cut = far_below([estimate.mean for estimate in estimates.values() if estimate.mean is not None])
+    if cut is not None:
         high = [arm for arm in arms if (mean := estimates[arm].mean) is not None and mean > cut]
         shown = [value for arm in high for value in final[arm].values() if value is not None]
         margin = 0.06 * (max(shown) - min(shown)) + 0.1
