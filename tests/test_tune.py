@@ -17,7 +17,7 @@ from sam_jax.lab import flags, records, tune
 from sam_jax.lab import trials as lab_trials
 from sam_jax.lab.run import plan, unsearched
 
-SMALL = ("--rules=sgd,kp", "--epochs=3", "--seeds=2", "--hidden_widths=9", "--batch_size=100")
+SMALL = ("--rules=sgd,kp", "--epochs=3", "--seeds=3", "--hidden_widths=9", "--batch_size=100")
 
 
 @pytest.fixture
@@ -40,7 +40,8 @@ def chooses(monkeypatch):
         for factor in factors:
             value = known[round(factor, 4)]
             rows = [{"diverged": False, "val_accuracy": value}] * len(seeds)
-            found.append(rows if value else [{"diverged": True}, {"diverged": False, "val_accuracy": 0.9}])
+            lost = [{"diverged": False, "val_accuracy": 0.9}] * (len(seeds) - 1) + [{"diverged": True}]  # the last
+            found.append(rows if value else lost)
         yield range(len(trials)), found
 
     monkeypatch.setattr(tune, "in_parts", in_parts)
@@ -56,7 +57,7 @@ def test_the_chosen_factor_is_used_told_and_kept(chooses, tmp_path, capsys):
     tried = [(job.rule.name, job.protocol.epochs, len(trials)) for job, trials, *_ in chooses]
     assert tried == [("sgd", 1, 6), *[("sgd", 3, 1)] * 4, ("kp", 1, 6), *[("kp", 3, 1)] * 2]
     for job, trials, splits, seeds in chooses:
-        assert splits == {"train", "val"} and seeds == [0, 1]
+        assert splits == {"train", "val"} and seeds == ([0, 1] if job.protocol.epochs == 1 else [0, 1, 2])
         assert job.protocol.warmup_epochs == pytest.approx(2 * job.protocol.epochs / 3)
         own = job.rule.settle()
         factors = tune.FACTORS if job.protocol.epochs == 1 else [trials[0]["rate_w"] / own["rate_w"]]
@@ -73,12 +74,16 @@ def test_the_chosen_factor_is_used_told_and_kept(chooses, tmp_path, capsys):
         "epochs": 1,
         "seeds": 2,
         "scores": dict(zip(map(str, tune.FACTORS), [10.0, 20.0, 30.0, 40.0, 50.0, 10.0], strict=True)),
-        # At 4 the mean of 90 and chance is more than what 2 has, and still 2 and what is below it are tried.
-        "whole": {"4.0": pytest.approx((90 + chance) / 2, abs=1e-3), "2.0": 20.0, "1.0": 70.0, "0.5": 40.0},
+        # At 4 the mean of 90, 90 and chance is more than what 2 has, and still 2 and what is below it are tried.
+        "whole": {"4.0": pytest.approx((180 + chance) / 3, abs=1e-3), "2.0": 20.0, "1.0": 70.0, "0.5": 40.0},
+        "whole_seeds": 3,
     }
     assert chosen["kp"]["factor"] == 0.5 and chosen["kp"]["whole"] == {"0.5": 80.0, "0.25": 70.0}
     text = (tmp_path / "out" / "table.md").read_text()
-    assert "in runs of 1 epochs and 2 seeds, the best and the next lower then in whole runs: sgd 1, kp 0.5." in text
+    assert (
+        "in runs of 1 epochs and 2 seeds, the best and the next lower then in whole runs of 3 seeds: sgd 1, kp 0.5."
+        in text
+    )
 
 
 def test_a_second_start_chooses_nothing_again_and_other_numbers_are_refused(chooses, tmp_path):
