@@ -143,7 +143,7 @@ def draw(path, results, dataset):
 
     found = pairs(results, dataset)
     every = np.array([*found.values()])
-    figure = Figure(figsize=(12, 6.2), layout="constrained")
+    figure = Figure(figsize=(12, 6.6), layout="constrained")
     for axis, low in zip(figure.subplots(1, 2), (every.min() - 1, np.floor(np.percentile(every, 10))), strict=True):
         for place, (v_bar, marker) in enumerate((("1", "o"), ("2", "s"), ("4", "^"))):
             for w_is_one in (True, False):
