@@ -56,9 +56,9 @@ def targets(y_hat, labels):
 
 
 def _cross_entropy_error(y_hat, labels):
-    """Rows of labels need not sum to one: softmax is what F's normaliser contributes for each label of a row."""
-    rows = targets(y_hat, labels)
-    return rows - rows.sum(axis=1, keepdims=True) * jax.nn.softmax(y_hat)
+    """Rows of several labels need not sum to one: F's normaliser contributes a softmax for each of a row's labels."""
+    rows, softmax = targets(y_hat, labels), jax.nn.softmax(y_hat)
+    return rows - (softmax if labels.ndim == 1 else rows.sum(axis=1, keepdims=True) * softmax)
 
 
 cross_entropy = Loss(
