@@ -29,7 +29,7 @@ from sam_jax.experiments import verdicts
 from sam_jax.lab import compare, figures, records, tables
 from sam_jax.lab.compare import Effect
 
-COLOURS = 24  # of a figure, beside those that all have
+COLOURS = 16  # of a figure, beside those that all have
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "undecided": "?", verdicts.NOT_RUN: "–"}
 
 
@@ -107,7 +107,7 @@ def embed(path: pathlib.Path) -> Figure:
         image = whole.convert("RGB")
     reduced = image.quantize(palette=palette(image), dither=Image.Dither.NONE).convert("RGB")
     small = io.BytesIO()
-    reduced.save(small, "WEBP", lossless=True, method=6)
+    reduced.save(small, "WEBP", lossless=True, method=6, quality=100)  # the most effort, not the least loss
     return Figure(path.name, "data:image/webp;base64," + base64.b64encode(small.getvalue()).decode(), *reduced.size)
 
 
