@@ -200,10 +200,8 @@ def test_a_rule_looks_alike_in_every_figure():
 
 
 def test_curves_draw_each_arms_mean_and_stop_where_all_seeds_are_lost(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
     kept = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: kept.append(figure))
+    monkeypatch.setattr(figures, "save", lambda figure, path: kept.append(figure))
     lost = [row(0, 1, 0.2, arm="fa"), row(0, 2, None, arm="fa")]
     figures.curves(tmp_path / "curves.png", results(ROWS + lost))
     top, bottom = kept[0].axes
