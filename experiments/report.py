@@ -104,8 +104,9 @@ def embed(path: pathlib.Path) -> Figure:
     if not (file.startswith(b"\x89PNG\r\n\x1a\n") and file.endswith(b"IEND\xaeB`\x82")):
         raise ValueError(f"{path} is no whole PNG image")
     with Image.open(path) as whole:
-        image = whole.convert("RGB")
-    reduced = image.quantize(palette=palette(image), dither=Image.Dither.NONE).convert("RGB")
+        image, shades = whole.convert("RGB"), whole.mode == "RGB"  # a map's colours are its own alone
+    held = image.quantize(COLOURS + len(figures.PALETTE), dither=Image.Dither.NONE) if shades else palette(image)
+    reduced = image.quantize(palette=held, dither=Image.Dither.NONE).convert("RGB")
     small = io.BytesIO()
     reduced.save(small, "WEBP", lossless=True, method=6, quality=100)  # the most effort, not the least loss
     return Figure(path.name, "data:image/webp;base64," + base64.b64encode(small.getvalue()).decode(), *reduced.size)
