@@ -169,8 +169,7 @@ def draw(path, results, dataset):
         left.plot(x, mean, marker=marker, markersize=8, markerfacecolor=fill or look["color"], label=title, **look)
     left.set_xticks(range(len(CHOICES["V"])), map(figures.label, CHOICES["V"].values()))
     left.set(ylabel="test accuracy after the last epoch (%)")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=8)
+    figures.legend(figure, [left], loc="outside lower left", ncols=2, fontsize=8)
     for y, paired in enumerate(reversed(found.values())):
         if paired.difference is not None:
             known = (

@@ -24,6 +24,7 @@ from sam_jax.lab.arms import nothing
 from sam_jax.rules import RULES
 
 SYMBOLS = {"w_bar": "η_W̄", "v": "η_V", "v_bar": "η_V̄"}
+SETS = (*(f"rate_{p}" for p in SYMBOLS), "evaluate_every")  # by each cell
 DEFAULT = ["0.0625", "0.25", "1", "4"]
 RATIOS = tuple(
     lab.Flag(f"ratios_{p}", DEFAULT, f"values of {symbol} / η_W", flags.numbers()) for p, symbol in SYMBOLS.items()
@@ -169,7 +170,7 @@ EXPERIMENT = paper.experiment(
     probe=nothing,
     defaults=DEFAULTS,
     flags=RATIOS,
-    sets=("rate_w_bar", "rate_v", "rate_v_bar", "evaluate_every"),
+    sets=SETS,
     check=flags.need_validation,
 )
 

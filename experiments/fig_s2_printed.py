@@ -18,7 +18,7 @@ import csv
 import pathlib
 
 import numpy as np
-from sam_jax.experiments.fig_s2_learning_rates import papers_order
+from sam_jax.experiments.fig_s2_learning_rates import SETS, papers_order
 
 from sam_jax import lab
 from sam_jax.experiments import paper, verdicts
@@ -182,7 +182,6 @@ def make(results):
 
 
 DEFAULTS = {"dataset": ["cifar10"], "recipe": "authors2025", "seeds": 1}
-SETS = ("rate_w_bar", "rate_v", "rate_v_bar", "evaluate_every")
 EXPERIMENT = paper.experiment(
     "fig_s2_printed", __doc__, arms, make, probe=nothing, defaults=DEFAULTS, flags=FLAGS, sets=SETS
 )

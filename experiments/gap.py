@@ -86,8 +86,7 @@ def draw(path, results, dataset):
     right.set(
         xlabel="effective rank of H after training\n(mean over layers; a mark is a seed)", ylabel="test accuracy (%)"
     )
-    handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, title="on the right", loc="outside lower center", ncols=5, frameon=False)
+    figures.legend(figure, [right], title="on the right", ncols=5)
     figures.plain(right)
     figure.suptitle(results.setting(dataset, but=(LONG,)), fontsize=10)
     figures.save(figure, path)

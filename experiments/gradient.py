@@ -105,7 +105,7 @@ def draw(path, results, dataset):
     for axis in (left, right):
         figures.plain(axis)
     right.legend(frameon=False, fontsize=8)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figures.legend(figure, [left], ncols=4, fontsize=8)
     figure.suptitle(results.setting(dataset))
     figures.save(figure, path)
 

@@ -107,8 +107,7 @@ def draw(path, results):
     for empty in list(axes)[len(names) :]:
         empty.set_axis_off()
     figure.supylabel("share of ‖V‖ beyond K - 1 dimensions, mean of the hidden layers", fontsize=10)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figures.legend(figure, [axes[0]], ncols=4, fontsize=9)
     figure.suptitle(f"{results.setting(names[0])}: mean ± sd over seeds" if len(names) == 1 else "SAM's V as it decays")
     figures.save(figure, path)
 

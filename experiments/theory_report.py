@@ -148,8 +148,7 @@ def draw(path, results, dataset, curves):
         axis.set_xticks([0.1, 0.2, 0.5, 1, 2, 5], ["0.1", "0.2", "0.5", "1", "2", "5"])
     for axis in (cosine, error, rank, gap, angle, descent):
         figures.plain(axis)
-    arms = {label: line for axis in (gap, error) for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(arms.values(), arms, loc="outside lower center", ncols=4, frameon=False, handlelength=4)
+    figures.legend(figure, (gap, error), ncols=4, handlelength=4)
     descent.legend(frameon=False)
     figure.suptitle(f"{results.setting(dataset)}, means over layers and seeds; a dot is the end")
     figures.save(figure, path, dpi=110)

@@ -119,14 +119,15 @@ class Search:
         """The scores of the trials after so many epochs, trained unless the folder has them."""
         job = self.job
         key = {"dataset": job.dataset.name, "arm": job.name, "stage": stage}
+        held = [self.of(key, place) for place in range(len(trials))]
         for place, numbers in enumerate(trials):
-            for row in self.of(key, place):
+            for row in held[place]:
                 if row.get("numbers", numbers) != numbers:
                     raise FileExistsError(
                         f"out_dir {self.folder} holds trial {place} of {job.name} on {job.dataset.name} ({stage}) with "
                         f"other numbers: the rule's space, or the first data set, was another: give another folder"
                     )
-        missing = [place for place in range(len(trials)) if len(self.of(key, place)) < self.seeds]
+        missing = [place for place, rows in enumerate(held) if len(rows) < self.seeds]
         # A share of all of them: what is missing differs between processes of which one is already ahead.
         mine = processes.share(list(range(len(trials))))
         if places := [place for place in missing if place in mine]:
